@@ -1,0 +1,1 @@
+"""The session core: pure decisions; events and instants in, commands out."""

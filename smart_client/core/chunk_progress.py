@@ -1,0 +1,250 @@
+"""How far one chunk has come: which rows are asked for, received and decoded, per fragment.
+
+Sets of rows are bit masks in plain integers (bit r = row r), so "which rows still need a fragment
+that this node has" is three machine operations a row word instead of a loop over blocks.
+
+``coverage[l]`` holds the rows that at least l+1 distinct fragments serve. A row is *covered* when
+k distinct fragments are asked for it (or one whole copy is), and *complete* when they are in.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from redundancy.rows import BLOCK_BYTES, RowGeometry
+from redundancy.scheme import Layout
+
+
+def runs_of(mask: int) -> Iterator[tuple[int, int]]:
+    """Yield (first, length) of every run of ones, lowest first."""
+    base = 0
+    while mask:
+        skip = (mask & -mask).bit_length() - 1
+        mask >>= skip
+        length = (~mask & (mask + 1)).bit_length() - 1
+        yield base + skip, length
+        mask >>= length
+        base += skip + length
+
+
+def mask_of(first_row: int, rows: int) -> int:
+    """Return the mask of ``rows`` rows from ``first_row`` on."""
+    return ((1 << rows) - 1) << first_row
+
+
+class Coverage:
+    """Counts, for every row, how many distinct fragments serve it, up to k."""
+
+    __slots__ = ("by_fragment", "levels")
+
+    def __init__(self, k: int) -> None:
+        self.levels = [0] * k
+        self.by_fragment: dict[int, int] = {}
+
+    @property
+    def full(self) -> int:
+        """The rows that have all k."""
+        return self.levels[-1]
+
+    @property
+    def touched(self) -> int:
+        """The rows that have at least one."""
+        return self.levels[0]
+
+    def add(self, fragment: int, mask: int, *, whole: bool) -> None:
+        """Count ``fragment`` for rows that it did not serve before; a whole copy fills them."""
+        self.by_fragment[fragment] = self.by_fragment.get(fragment, 0) | mask
+        if whole:
+            self.levels = [level | mask for level in self.levels]
+            return
+        carry = mask
+        for index, level in enumerate(self.levels):
+            self.levels[index] = level | carry
+            carry &= level
+            if not carry:
+                return
+
+    def remove(self, fragment: int, mask: int, is_copy: Mapping[int, bool]) -> None:
+        """Take ``fragment`` back for these rows and count again."""
+        rest = self.by_fragment.get(fragment, 0) & ~mask
+        others = {**self.by_fragment, fragment: rest}
+        self.levels = [0] * len(self.levels)
+        self.by_fragment = {}
+        for index, rows in others.items():
+            if rows:
+                self.add(index, rows, whole=is_copy[index])
+
+
+class ChunkProgress:
+    """Responsible for the state of one chunk of the session.
+
+    Invariants: received rows of a fragment are asked-for rows; decoded rows are complete rows;
+    no fragment is counted twice for a row.
+    """
+
+    __slots__ = (
+        "all_rows",
+        "asked",
+        "bad_footers",
+        "bad_fragments",
+        "decoded",
+        "decoding",
+        "doubted",
+        "footer_coded",
+        "footer_copies",
+        "footer_source",
+        "fragment_at_node",
+        "geometry",
+        "index",
+        "is_copy",
+        "k",
+        "layout",
+        "node_of",
+        "received",
+        "verified",
+        "wanted",
+    )
+
+    def __init__(
+        self, index: int, geometry: RowGeometry, layout: Layout, node_of: Mapping[int, int]
+    ) -> None:
+        self.index = index
+        self.geometry = geometry
+        self.layout = layout
+        self.k = layout.scheme.k
+        self.all_rows = (1 << geometry.rows) - 1
+        self.node_of = dict(node_of)
+        self.is_copy = {
+            fragment: self.k > 1 and layout.is_copy(fragment) for fragment in self.node_of
+        }
+        self.fragment_at_node: dict[int, list[int]] = {}
+        for fragment, node in self.node_of.items():
+            self.fragment_at_node.setdefault(node, []).append(fragment)
+        self.wanted = 0  # rows some reader needs
+        self.bad_fragments: set[int] = set()
+        self.bad_footers: set[int] = set()
+        self.doubted: set[int] = set()  # whose footer everybody contradicted
+        self.forget()
+
+    def forget(self) -> None:
+        """Go back to knowing nothing of the chunk's bytes."""
+        self.asked = Coverage(self.k)
+        self.received = Coverage(self.k)
+        self.decoding = 0
+        self.decoded = 0
+        self.footer_coded = False
+        self.footer_source = -1  # the fragment whose footer checks the coded ones
+        self.footer_copies = False
+        self.verified = False
+
+    # -- what to ask for -------------------------------------------------------------------------
+
+    def open_rows(self, fragment: int) -> int:
+        """Return the wanted rows for which this fragment would still help."""
+        if fragment in self.bad_fragments:
+            return 0
+        if self.is_copy[fragment]:
+            # A copy beside coded pieces of the same row would fetch the row's bytes twice.
+            return self.wanted & ~self.asked.touched
+        own = self.asked.by_fragment.get(fragment, 0)
+        return self.wanted & ~self.asked.full & ~own
+
+    @property
+    def needs_asking(self) -> bool:
+        """Whether some wanted row is not covered yet."""
+        return bool(self.wanted & ~self.asked.full)
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether every wanted row is ready."""
+        return not self.wanted & ~self.decoded
+
+    def ask(self, fragment: int, mask: int) -> None:
+        """Count rows as asked for."""
+        self.asked.add(fragment, mask, whole=self.is_copy[fragment])
+
+    def take_back(self, fragment: int, mask: int) -> None:
+        """These rows will not come from this fragment after all."""
+        self.asked.remove(fragment, mask, self.is_copy)
+
+    # -- what came -------------------------------------------------------------------------------
+
+    def receive(self, fragment: int, mask: int) -> None:
+        """Count rows as received."""
+        new = mask & ~self.received.by_fragment.get(fragment, 0)
+        if new:
+            self.received.add(fragment, new, whole=self.is_copy[fragment])
+
+    def reject(self, fragment: int) -> None:
+        """Forget all of a fragment that turned out corrupt and never ask for it again."""
+        self.bad_fragments.add(fragment)
+        self.received.remove(fragment, self.all_rows, self.is_copy)
+        self.asked.remove(fragment, self.all_rows, self.is_copy)
+
+    def can_check(self, fragment: int) -> bool:
+        """Whether the footer that checks this fragment's blocks is known."""
+        return self.footer_copies if self.is_copy[fragment] else self.footer_coded
+
+    def take_decodable(self) -> list[tuple[int, int, tuple[int, ...]]]:
+        """Return (first row, rows, fragments) runs that can be decoded now; they count as begun."""
+        ready = self.received.full & ~self.decoding & ~self.decoded
+        jobs: list[tuple[int, int, tuple[int, ...]]] = []
+        while ready:
+            first = (ready & -ready).bit_length() - 1
+            fragments = self._sources(1 << first)
+            if not fragments:
+                ready &= ready - 1
+                continue
+            common = ready
+            for fragment in fragments:
+                common &= self.received.by_fragment[fragment]
+            common >>= first
+            rows = (~common & (common + 1)).bit_length() - 1
+            run = mask_of(first, rows)
+            self.decoding |= run
+            ready &= ~run
+            jobs.append((first, rows, fragments))
+        return jobs
+
+    def _sources(self, row: int) -> tuple[int, ...]:
+        """Pick what to decode a row from: a copy, else k coded pieces, data pieces first."""
+        coded: list[int] = []
+        for fragment, rows in sorted(self.received.by_fragment.items()):
+            if not rows & row or not self.can_check(fragment):
+                continue
+            if self.is_copy[fragment]:
+                return (fragment,)
+            coded.append(fragment)
+        return tuple(coded[: self.k]) if len(coded) >= self.k else ()
+
+    def finish_decoding(self, first_row: int, rows: int) -> None:
+        """Rows are ready for readers."""
+        run = mask_of(first_row, rows)
+        self.decoding &= ~run
+        self.decoded |= run & self.all_rows
+
+    # -- geometry --------------------------------------------------------------------------------
+
+    def byte_range(self, fragment: int, first_row: int, rows: int) -> tuple[int, int]:
+        """Return [start, stop) of these rows in the fragment's payload."""
+        if self.is_copy[fragment]:
+            return self.geometry.copy_range(first_row, rows)
+        return self.geometry.payload_range(first_row, rows)
+
+    def rows_received(self, fragment: int, first_row: int, rows: int, received_bytes: int) -> int:
+        """Return how many whole rows the first ``received_bytes`` of such a piece hold."""
+        start, stop = self.byte_range(fragment, first_row, rows)
+        if received_bytes >= stop - start:
+            return rows
+        unit = self.row_bytes(fragment)
+        return received_bytes // unit
+
+    def row_bytes(self, fragment: int) -> int:
+        """Return the bytes of one full row in this fragment."""
+        return BLOCK_BYTES * self.k if self.is_copy[fragment] else BLOCK_BYTES
+
+    def usable_fragments(self) -> int:
+        """Return how many fragments may still serve; a whole copy counts as k."""
+        return sum(
+            self.k if self.is_copy[fragment] else 1
+            for fragment in self.node_of
+            if fragment not in self.bad_fragments
+        )

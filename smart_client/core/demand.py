@@ -1,0 +1,130 @@
+"""Windows: which rows the readers want, in which order, and what may be forgotten."""
+
+from smart_client.core import commands
+from smart_client.core.chunk_progress import mask_of
+from smart_client.core.playback_buffer import Reader, ReaderState
+from smart_client.core.state import SessionState
+
+
+class Demand:
+    """Responsible for ``wanted`` of every chunk, for ``state.order`` and for the cache's limit."""
+
+    __slots__ = ("_edges", "_state")
+
+    def __init__(self, state: SessionState) -> None:
+        self._state = state
+        self._edges: dict[int, int] = {}  # reader -> first chunk beyond its window
+
+    def rebuild(self) -> None:
+        """Work out all wishes anew: after a jump, an open or a close."""
+        state = self._state
+        for chunk in state.chunks:
+            chunk.wanted = 0
+        self._edges = {}
+        for reader in state.buffer.readers.values():
+            if reader.state is ReaderState.ENDED:
+                continue
+            first = self._position(reader)
+            self._edges[reader.id] = first
+            if first == len(state.chunks):
+                continue
+            geometry = state.chunks[first].geometry
+            offset = max(0, self._offset(reader) - state.timeline.offsets[first])
+            row = geometry.row_at(offset)
+            state.chunks[first].wanted |= mask_of(row, geometry.rows - row)
+            self._edges[reader.id] = first + 1
+            self._grow(reader)
+        self._sort()
+
+    def refresh(self) -> None:
+        """Let windows follow their readers; drop what is ready from the order."""
+        state = self._state
+        grown = False
+        for reader in state.buffer.readers.values():
+            if reader.id in self._edges:
+                grown |= self._grow(reader)
+        if grown:
+            self._sort()
+        elif state.order and any(state.chunks[index].is_decoded for index in state.order):
+            state.order = [index for index in state.order if not state.chunks[index].is_decoded]
+
+    def next_growth_s(self) -> float:
+        """Return when the next chunk enters the window of a playing reader."""
+        state = self._state
+        wake_s = float("inf")
+        for reader in state.buffer.readers.values():
+            edge = self._edges.get(reader.id, len(state.chunks))
+            if reader.state is ReaderState.PLAYING and edge < len(state.chunks):
+                ahead_s = state.timeline.starts_s[edge] - state.config.window_s
+                wake_s = min(wake_s, reader.base_s + (ahead_s - reader.base_media_s))
+        return wake_s
+
+    def evict(self) -> None:
+        """Forget chunks farthest from any reader while more is kept than allowed."""
+        state = self._state
+        offsets = state.timeline.offsets
+        held = [c for c in state.chunks if c.decoded]
+        excess = sum(offsets[c.index + 1] - offsets[c.index] for c in held)
+        excess -= state.config.cache_bytes_max
+        if excess <= 0:
+            return
+        spans = [
+            (self._position(reader), self._edges[reader.id])
+            for reader in state.buffer.readers.values()
+            if reader.id in self._edges
+        ]
+        outside = [
+            (min((_distance(c.index, span) for span in spans), default=0), c.index)
+            for c in held
+            if c.verified
+        ]
+        for distance, index in sorted(outside, reverse=True):
+            if excess <= 0 or (spans and distance == 0):
+                return
+            state.chunks[index].forget()
+            state.out.append(commands.Discard(index))
+            excess -= offsets[index + 1] - offsets[index]
+
+    # -- helpers ---------------------------------------------------------------------------------
+
+    def _offset(self, reader: Reader) -> int:
+        if reader.paced:
+            return self._state.timeline.offset_at(reader.playhead_s(self._state.now_s))
+        return reader.offset
+
+    def _position(self, reader: Reader) -> int:
+        return self._state.timeline.chunk_at(self._offset(reader))
+
+    def _grow(self, reader: Reader) -> bool:
+        state = self._state
+        edge = self._edges[reader.id]
+        if edge >= len(state.chunks):
+            return False
+        timeline = state.timeline
+        limit_s = reader.playhead_s(state.now_s) + state.config.window_s
+        limit_bytes = reader.offset + state.config.window_bytes_min
+        began = edge
+        while edge < len(state.chunks) and (
+            timeline.starts_s[edge] <= limit_s or timeline.offsets[edge] < limit_bytes
+        ):
+            state.chunks[edge].wanted = state.chunks[edge].all_rows
+            edge += 1
+        self._edges[reader.id] = edge
+        return edge > began
+
+    def _sort(self) -> None:
+        state = self._state
+        missing = [chunk for chunk in state.chunks if not chunk.is_decoded]
+        if len(state.buffer.readers) > 1:
+            missing.sort(
+                key=lambda c: (state.deadline_s(c.index, state.first_missing_row(c)), c.index)
+            )
+        state.order = [chunk.index for chunk in missing]
+
+
+def _distance(index: int, span: tuple[int, int]) -> int:
+    """Return how many chunks ``index`` lies outside [first, edge)."""
+    first, edge = span
+    if index < first:
+        return first - index
+    return max(0, index - edge + 1)

@@ -1,0 +1,81 @@
+"""Nodes connect and answer pings."""
+
+from smart_client.core import commands, events
+from smart_client.core.events import FailureKind
+from smart_client.core.node_table import PROBE_INTERVAL_S, NodeState
+from smart_client.core.state import Handlers, SessionState
+
+# Probes of different nodes are spread over the interval by the golden ratio: no bursts, no seed.
+GOLDEN = 0.6180339887
+
+# A ping has nothing to wait for on the node: after this it has failed.
+PROBE_TIMEOUT_S = 2.0
+
+
+class NodeDesk:
+    """Responsible for the events of nodes, and for probing idle ones."""
+
+    def __init__(self, state: SessionState) -> None:
+        self.state = state
+        for node in state.nodes.nodes:
+            node.next_probe_s = PROBE_INTERVAL_S * (0.5 + (node.index + 1) * GOLDEN % 1 / 2)
+
+    def handlers(self) -> Handlers:
+        """Return which method takes which event."""
+        return {
+            events.Connected: self._connected,
+            events.ProbeAnswered: self._probe_answered,
+            events.ProbeFailed: self._probe_failed,
+        }
+
+    def next_probe_s(self) -> float:
+        """Return when the next idle node is due; infinity without readers."""
+        state = self.state
+        if not state.buffer.readers:
+            return float("inf")
+        return min((node.next_probe_s for node in state.nodes.nodes), default=float("inf"))
+
+    def probe_idle_nodes(self) -> None:
+        """Ping nodes that traffic does not measure; they stay known while idle."""
+        state = self.state
+        if not state.buffer.readers:
+            return
+        for node in state.nodes.nodes:
+            if state.now_s < node.next_probe_s:
+                continue
+            if node.probing:
+                self._probe_is_over(node)  # no answer in all this time
+                continue
+            if node.pieces or state.now_s - node.last_byte_s < PROBE_INTERVAL_S / 2:
+                node.next_probe_s = state.now_s + PROBE_INTERVAL_S  # traffic measures it
+                continue
+            node.probing = True
+            node.next_probe_s = state.now_s + PROBE_TIMEOUT_S
+            state.out.append(commands.Probe(node.index))
+
+    def _connected(self, event: events.Connected) -> None:
+        node = self.state.nodes[event.node]
+        if node.rtt.smoothed_s == 0.0:
+            node.rtt.add(event.rtt_s)
+        piece = self.state.pieces.get(event.piece)
+        if piece is not None:
+            piece.last_byte_s = self.state.now_s  # it lives; the answer may take another round trip
+
+    def _probe_answered(self, event: events.ProbeAnswered) -> None:
+        node = self.state.nodes[event.node]
+        node.probing = False
+        node.next_probe_s = self.state.now_s + PROBE_INTERVAL_S
+        if not node.pieces:
+            node.rtt.add(event.rtt_s)
+        if node.is_suspect:
+            # A ping is no proof (a node may answer pings but not data), but it earns a trial now.
+            node.suspect_until_s = min(node.suspect_until_s, self.state.now_s)
+
+    def _probe_failed(self, event: events.ProbeFailed) -> None:
+        self._probe_is_over(self.state.nodes[event.node], event.kind)
+
+    def _probe_is_over(self, node: NodeState, kind: FailureKind = FailureKind.SILENT) -> None:
+        node.probing = False
+        node.next_probe_s = self.state.now_s + PROBE_INTERVAL_S
+        if not node.pieces:
+            self.state.suspect(node, kind)

@@ -1,0 +1,64 @@
+"""A piece: one request for a byte range of one fragment, and how far it has come."""
+
+
+class Piece:
+    """Responsible for what is known of one request. Rows are those of its chunk.
+
+    A footer piece has no rows and an unknown length.
+    """
+
+    __slots__ = (
+        "chunk",
+        "counted_rows",
+        "first_byte_s",
+        "first_row",
+        "fragment",
+        "id",
+        "is_alone",
+        "is_footer",
+        "last_byte_s",
+        "node",
+        "received_bytes",
+        "requested_s",
+        "rows",
+        "start",
+        "stop",
+        "waits_alone",
+    )
+
+    def __init__(self, number: int, node: int, chunk: int, fragment: int, now_s: float) -> None:
+        self.id = number
+        self.node = node
+        self.chunk = chunk
+        self.fragment = fragment
+        self.is_footer = True
+        self.is_alone = True  # its node had nothing else in flight: its round trip is clean
+        self.first_row = 0
+        self.rows = 0
+        self.start = 0
+        self.stop = 0
+        self.requested_s = now_s
+        self.first_byte_s = -1.0  # -1: no answer yet
+        self.last_byte_s = now_s
+        self.received_bytes = 0
+        self.counted_rows = 0  # rows already credited to the chunk
+        self.waits_alone = False  # silent, but nobody else could bring its rows
+
+    def cover(self, first_row: int, rows: int, start: int, stop: int) -> "Piece":
+        """Make it a data piece for these rows and bytes."""
+        self.is_footer = False
+        self.first_row = first_row
+        self.rows = rows
+        self.start = start
+        self.stop = stop
+        return self
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether the head of the answer is in."""
+        return self.first_byte_s >= 0
+
+    @property
+    def remaining_bytes(self) -> int:
+        """Bytes still to come; 0 for a footer."""
+        return max(0, self.stop - self.start - self.received_bytes)

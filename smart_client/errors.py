@@ -1,0 +1,109 @@
+"""Errors of the client and of the coordinator's API, each telling the caller what to do."""
+
+from redundancy.errors import EvenflowError, ExitCode
+
+
+class SmartClientError(EvenflowError):
+    """Base of everything the client raises on purpose."""
+
+
+class CoordinatorUnreachable(SmartClientError):
+    """No coordinator answered."""
+
+    code = "COORDINATOR_UNREACHABLE"
+    exit_code = ExitCode.TEMPORARY
+    retryable = True
+
+
+class NodeUnreachable(SmartClientError):
+    """A node refused, reset or did not answer; another node may."""
+
+    code = "NODE_UNREACHABLE"
+    exit_code = ExitCode.TEMPORARY
+    retryable = True
+
+
+class NodeRefused(SmartClientError):
+    """A node answered, with an error."""
+
+    code = "NODE_REFUSED"
+    exit_code = ExitCode.TEMPORARY
+
+
+class VideoNotFound(SmartClientError):
+    """No video of that name."""
+
+    code = "VIDEO_NOT_FOUND"
+    exit_code = ExitCode.NOT_FOUND
+
+
+class NodeNotFound(SmartClientError):
+    """No node of that name."""
+
+    code = "NODE_NOT_FOUND"
+    exit_code = ExitCode.NOT_FOUND
+
+
+class NameTaken(SmartClientError):
+    """A video or node of that name exists already."""
+
+    code = "NAME_TAKEN"
+    exit_code = ExitCode.CONFLICT
+
+
+class Conflict(SmartClientError):
+    """Somebody else changed the record first."""
+
+    code = "CONFLICT"
+    exit_code = ExitCode.CONFLICT
+    retryable = True
+
+
+class InvalidRequest(SmartClientError):
+    """A request or a stored record that breaks its own rules."""
+
+    code = "INVALID_REQUEST"
+    exit_code = ExitCode.USAGE
+
+
+class TooFewNodesUp(SmartClientError):
+    """Fewer nodes answer than the redundancy asked for needs."""
+
+    code = "TOO_FEW_NODES"
+    exit_code = ExitCode.TEMPORARY
+    retryable = True
+
+
+class FragmentsLost(SmartClientError):
+    """A chunk has fewer than k fragments that answer and match their checksum."""
+
+    code = "TOO_FEW_FRAGMENTS"
+    exit_code = ExitCode.UNRECOVERABLE
+
+
+class DeliveredWrongBytes(SmartClientError):
+    """The bytes put together do not match the video's SHA-256."""
+
+    code = "INTEGRITY"
+    exit_code = ExitCode.INTEGRITY
+
+
+class PlayerProblem(SmartClientError):
+    """No player was found, or it failed."""
+
+    code = "PLAYER"
+    exit_code = ExitCode.PLAYER
+
+
+class QualityMissed(SmartClientError):
+    """A quality threshold that the user set was missed."""
+
+    code = "QOE_THRESHOLD"
+    exit_code = ExitCode.QOE
+
+
+class AccessDenied(SmartClientError):
+    """A token is missing or wrong."""
+
+    code = "ACCESS_DENIED"
+    exit_code = ExitCode.CONFIG

@@ -1,0 +1,1 @@
+"""The session core under virtual time, against nodes modelled as fluid flows."""
