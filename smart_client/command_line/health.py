@@ -1,0 +1,241 @@
+"""status, doctor, config show."""
+
+import argparse
+import asyncio
+import importlib.util
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from rich.table import Table
+
+from redundancy.backends import best_codec
+from redundancy.errors import EvenflowError, ExitCode
+from redundancy.quantities import size_text
+from redundancy.scheme import Scheme
+from redundancy.terminal import Terminal
+from smart_client import wire
+from smart_client.command_line.common import run_async, settings
+from smart_client.config import ClientConfig
+from smart_client.library import Library
+from smart_client.narration import duration_text
+from smart_client.player import KNOWN_PLAYERS
+from smart_client.transport.errors import TransportFailure
+from smart_client.transport.nodes import NodeConnections
+
+Answer = TypeVar("Answer")
+
+WATCH_INTERVAL_S = 2.0
+CHECK_TIMEOUT_S = 3.0
+
+CACHE_FREE_BYTES_MIN = 256 * 1024 * 1024
+
+
+def status(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Show the cluster: the verdict first, then every node."""
+    config = settings(args)
+
+    async def work() -> wire.ClusterStatus:
+        async with Library(config) as library:
+            return await library.coordinator.status()
+
+    while True:
+        cluster = run_async(work())
+        verdict, code = cluster_verdict(cluster)
+        if terminal.json:
+            plain = wire.decode(wire.encode(cluster), dict[str, object])
+            terminal.result({"v": 1, "verdict": verdict, "cluster": plain})
+        else:
+            console = terminal.console()
+            console.print(verdict, style="bold green" if code is ExitCode.OK else "bold yellow")
+            console.print(_node_table(cluster))
+        if not args.watch:
+            return code
+        time.sleep(WATCH_INTERVAL_S)
+
+
+def cluster_verdict(cluster: wire.ClusterStatus) -> tuple[str, ExitCode]:
+    """Return one sentence and the exit code of ``status``."""
+    down = [node.record.id for node in cluster.nodes if node.state != "up"]
+    videos = f"{cluster.videos} videos, {size_text(cluster.stored_bytes)} on disk"
+    if cluster.unplayable:
+        names = ", ".join(cluster.unplayable[:5])
+        return (
+            f"BROKEN  {len(cluster.unplayable)} of {videos} cannot be played now: {names}.  "
+            f"next: bring {', '.join(down) or 'the missing nodes'} back",
+            ExitCode.UNRECOVERABLE,
+        )
+    if cluster.fragile:
+        return (
+            f"FRAGILE  {len(cluster.fragile)} of {videos} would be lost to view with one more node "
+            f"gone.  next: bring {', '.join(down) or 'the missing nodes'} back",
+            ExitCode.PARTIAL,
+        )
+    if not cluster.nodes:
+        return "EMPTY  no nodes yet.  next: storage-server node --help", ExitCode.TEMPORARY
+    if down:
+        return (
+            f"DEGRADED  {', '.join(down)} not up; every one of {videos} plays and survives another "
+            "loss",
+            ExitCode.PARTIAL,
+        )
+    return f"OK  {len(cluster.nodes)} nodes up, {videos}", ExitCode.OK
+
+
+def _node_table(cluster: wire.ClusterStatus) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("NODE", "STATE", "SEEN", "USED", "CAPACITY", "FRAGMENTS", "LOAD", "URL", "NOTE"):
+        right = name in ("SEEN", "USED", "CAPACITY", "FRAGMENTS", "LOAD")
+        table.add_column(name, justify="right" if right else "left")
+    for node in cluster.nodes:
+        seen = "never" if node.seen_s_ago is None else duration_text(node.seen_s_ago)
+        table.add_row(
+            node.record.id,
+            node.state,
+            seen,
+            size_text(node.used_bytes),
+            size_text(node.record.capacity_bytes),
+            str(node.fragments),
+            str(node.requests_in_flight),
+            " ".join(node.record.urls),
+            "" if node.status in ("", "ok") else node.status,
+        )
+    return table
+
+
+# -- doctor --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    ok: bool
+    found: str
+    hint: str = ""
+
+
+def doctor(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Check each step between this machine and a playing video."""
+    config = settings(args)
+    checks = [
+        _python(),
+        _codec(),
+        _video_library(),
+        _players(),
+        _cache(config),
+        _gateway_port(config),
+        *run_async(_network_checks(config)),
+    ]
+    failed = [check for check in checks if not check.ok]
+    lines = [f"{'ok ' if c.ok else 'BAD'}  {c.name:<12} {c.found}" for c in checks]
+    lines += [f"  next ({c.name}): {c.hint}" for c in failed if c.hint]
+    terminal.result({"v": 1, "checks": [asdict(check) for check in checks]}, "\n".join(lines))
+    return ExitCode.TEMPORARY if failed else ExitCode.OK
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check("python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
+
+
+def _codec() -> Check:
+    backend = best_codec(Scheme(3, 5)).backend
+    return Check("codec", True, f"{backend} (self-test passed)")
+
+
+def _video_library() -> Check:
+    if importlib.util.find_spec("av") is not None:
+        return Check("video", True, "PyAV: files are cut at keyframes")
+    if shutil.which("ffprobe"):
+        return Check("video", True, "ffprobe: files are cut evenly, with their duration")
+    return Check("video", True, "no PyAV, no ffprobe: files are stored without times")
+
+
+def _players() -> Check:
+    found = [name for name in KNOWN_PLAYERS if shutil.which(name)]
+    text = ", ".join(found) or "none; a browser plays the gateway's URL, or use --player none"
+    return Check("players", True, text)
+
+
+def _cache(config: ClientConfig) -> Check:
+    place = Path(config.cache_dir)
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    fine = free >= CACHE_FREE_BYTES_MIN and os.access(place, os.W_OK)
+    return Check(
+        "cache", fine, f"{size_text(free)} free at {place}", "free space or set --cache-dir"
+    )
+
+
+def _gateway_port(config: ClientConfig) -> Check:
+    host, _, port = config.listen.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except (OSError, ValueError):
+            # An answering gateway of ours is the usual reason, and no trouble.
+            return Check("gateway", True, f"{config.listen} is in use (a running gateway?)")
+    return Check("gateway", True, f"{config.listen} is free")
+
+
+async def _network_checks(config: ClientConfig) -> list[Check]:
+    async with Library(config) as library:
+        began_s = time.monotonic()
+        try:
+            cluster = await library.coordinator.status()
+        except EvenflowError as error:
+            return [Check("coordinator", False, error.message, error.hint)]
+        took = duration_text(time.monotonic() - began_s)
+        where = ", ".join(config.coordinator)
+        checks = [Check("coordinator", True, f"{where} answered in {took} ({cluster.catalogue})")]
+        checks += await asyncio.gather(
+            *(_node_check(node.record, library.token) for node in cluster.nodes)
+        )
+        if not cluster.nodes:
+            checks.append(
+                Check("nodes", False, "none registered", "start one: storage-server node --help")
+            )
+        return checks
+
+
+async def _node_check(record: wire.NodeRecord, token: str | None) -> Check:
+    connection = NodeConnections(record, token=token)
+    where = " ".join(record.urls)
+    try:
+        rtt_s = await _within(connection.ping)
+        health = await _within(connection.health)
+    except (TransportFailure, EvenflowError, TimeoutError) as error:
+        reason = str(error) or "no answer"
+        hint = f"is it running, and does {where} reach it from here?"
+        return Check(record.id, False, f"{where}: {reason}", hint)
+    finally:
+        await connection.close()
+    state = str(health.get("status", "?"))
+    return Check(record.id, state in ("ok", "warn"), f"{where} {duration_text(rtt_s)}, {state}")
+
+
+async def _within(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    return await asyncio.wait_for(ask(), CHECK_TIMEOUT_S)
+
+
+def config(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Show every setting and where its value comes from."""
+    found = settings(args)
+    values = {k: v for k, v in asdict(found).items() if k != "origins"}
+    origins = {name: found.origins.get(name, "default") for name in values}
+    lines = [
+        f"{name} = {value!r}" + (f"   # {origins[name]}" if args.origin else "")
+        for name, value in values.items()
+    ]
+    terminal.result({"v": 1, "config": values, "origins": origins}, "\n".join(lines))
+    return ExitCode.OK

@@ -1,0 +1,246 @@
+"""play and serve."""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from redundancy.errors import ExitCode
+from redundancy.quantities import size_text
+from redundancy.terminal import Terminal
+from smart_client.command_line.common import run_async, settings
+from smart_client.command_line.library import cat
+from smart_client.config import ClientConfig
+from smart_client.core.metrics import Snapshot
+from smart_client.dashboard import Dashboard, EventLog
+from smart_client.errors import PlayerProblem, QualityMissed
+from smart_client.gateway.app import Gateway
+from smart_client.library import Library
+from smart_client.narration import clock, duration_text
+from smart_client.panels import DashboardView
+from smart_client.player import MeasuringPlayer, player_command, run_player
+from smart_client.stream import StreamReader, VideoStream
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """How a session is shown while it runs."""
+
+    terminal: Terminal
+    live: bool  # the full-screen dashboard
+    lines: TextIO | None  # one line an event
+    ndjson: TextIO | None  # --events
+    repaints_per_s: float = 4.0
+
+
+@contextlib.contextmanager
+def open_screen(args: argparse.Namespace, terminal: Terminal) -> Iterator[Screen]:
+    """Choose the dashboard on a terminal, plain lines elsewhere, and open ``--events``."""
+    wanted = args.dashboard
+    live = wanted if wanted is not None else sys.stdout.isatty()
+    live = live and not terminal.json and not terminal.quiet and args.events != "-"
+    silent = live or terminal.json or terminal.quiet or args.events == "-"
+    # Four repaints a second are 50 kB/s over SSH; two are enough there.
+    repaints_per_s = 2.0 if os.environ.get("SSH_CONNECTION") else 4.0
+    with contextlib.ExitStack() as stack:
+        ndjson: TextIO | None = None
+        if args.events == "-":
+            ndjson = sys.stdout
+        elif args.events:
+            ndjson = stack.enter_context(open(args.events, "w", encoding="utf-8"))
+        lines = None if silent else sys.stderr
+        yield Screen(terminal, live, lines, ndjson, repaints_per_s)
+
+
+def play(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Play a video."""
+    if args.output == "-":
+        return cat(args, terminal)
+    config = settings(args)
+    with open_screen(args, terminal) as screen:
+        if args.player == "none":
+            session = run_async(_play_measured(args.video, args.start, config, screen))
+        else:
+            session = run_async(_play_in_player(args.video, args.player or "", config, screen))
+        if screen.ndjson is not None:
+            EventLog.write_to(screen.ndjson, {"v": 1, "type": "result", "session": session})
+    if args.events != "-":
+        terminal.result({"v": 1, "session": session}, receipt(session))
+    if args.fail_on_rebuffer and session["rebuffers"]:
+        raise QualityMissed(f"playback stalled {session['rebuffers']} times", detail=session)
+    return ExitCode.OK
+
+
+async def _play_measured(
+    name: str, start_s: float, config: ClientConfig, screen: Screen
+) -> dict[str, Any]:
+    """Play in real time without a screen, measuring."""
+    async with Library(config) as library:
+        stream = await library.open_stream(name, config)
+        try:
+            offset = stream.session.state.timeline.offset_at(start_s) if start_s else 0
+            player = MeasuringPlayer(stream, offset=offset)
+            played = asyncio.create_task(player.run(patience_s=config.patience_s))
+            await show_while(played, stream, screen, reader=player.reader)
+            return session_facts(
+                stream.snapshot(player.reader), stream, sha256=player.played.sha256
+            )
+        finally:
+            await stream.close()
+
+
+async def _play_in_player(
+    name: str, wish: str, config: ClientConfig, screen: Screen
+) -> dict[str, Any]:
+    """Start a gateway on a free port and a player on it."""
+    async with Library(config) as library:
+        await library.manifest(name)  # a wrong name is told before a player opens
+        gateway = Gateway(config, library)
+        await gateway.start("127.0.0.1:0")
+        try:
+            words = player_command(wish, gateway.url_of(name))
+            screen.terminal.note(f"playing {gateway.url_of(name)} in {words[0]}")
+            running = asyncio.create_task(run_player(words))
+            opened = asyncio.create_task(gateway.first_stream())
+            await asyncio.wait({running, opened}, return_when=asyncio.FIRST_COMPLETED)
+            if not opened.done():
+                opened.cancel()
+                raise PlayerProblem(f"{words[0]} ended (status {running.result()}) without playing")
+            stream = opened.result()
+            await show_while(running, stream, screen, url=gateway.url_of(name))
+            status = running.result() if running.done() and not running.cancelled() else 0
+            if status:
+                raise PlayerProblem(f"{words[0]} failed with status {status}")
+            return session_facts(stream.snapshot(), stream)
+        finally:
+            await gateway.close()
+
+
+async def show_while(
+    work: asyncio.Task[Any],
+    stream: VideoStream,
+    screen: Screen,
+    *,
+    reader: StreamReader | None = None,
+    url: str = "",
+) -> None:
+    """Show a session until ``work`` ends, or the user quits the dashboard (which ends the work)."""
+    view = DashboardView(
+        title=stream.manifest.video.name,
+        layout=str(stream.manifest.video.layout.to_layout()),
+        url=url,
+        ledger=stream.ledger,
+        chunk_count=len(stream.manifest.chunks),
+    )
+    EventLog(stream, view=view, lines=screen.lines, ndjson=screen.ndjson)
+    if not screen.live:
+        await work
+        return
+    dashboard = Dashboard(stream, view, reader)
+    shown = asyncio.create_task(
+        dashboard.run(screen.terminal.console(), repaints_per_s=screen.repaints_per_s)
+    )
+    try:
+        await asyncio.wait({work, shown}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        shown.cancel()
+        await asyncio.gather(shown, return_exceptions=True)
+    if not work.done():
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    else:
+        work.result()
+
+
+def session_facts(shot: Snapshot, stream: VideoStream, *, sha256: str = "") -> dict[str, Any]:
+    """Return what ``--json`` says of a session. Nothing in it is modelled but where it says so."""
+    paced = shot.startup_s >= 0
+    return {
+        "video": stream.manifest.video.name,
+        "layout": str(stream.manifest.video.layout.to_layout()),
+        "scheduler": stream.session.scheduler.name,
+        "state": shot.state,
+        "startup_s": round(shot.startup_s, 4) if paced else None,
+        "rebuffers": shot.stalls if paced else None,
+        "stalled_s": round(shot.stalled_s, 4) if paced else None,
+        "played_s": round(shot.position_s, 3),
+        "bytes": shot.received_bytes,
+        "delivered_bytes": shot.delivered_bytes,
+        "wire_bytes": stream.driver.wire_bytes,
+        "amplification": round(1 + shot.extra_share, 5),
+        "takeovers": shot.takeovers,
+        "reissues": shot.reissues,
+        "corrupt": shot.corrupt,
+        "sha256_verified": bool(sha256) and sha256 == stream.manifest.rendition.sha256,
+        # Without a player of our own there is no telling when the picture stood still.
+        "qoe_source": "measuring-player" if paced else "none",
+        "nodes": [
+            {
+                "id": node.id,
+                "state": node.state,
+                "rtt_s": round(node.rtt_s, 5),
+                "bytes_per_s": round(node.bytes_per_s),
+                "bytes": node.received_bytes,
+                "failures": node.failures,
+            }
+            for node in shot.nodes
+        ],
+    }
+
+
+def receipt(session: dict[str, Any]) -> str:
+    """Return the lines left on the terminal after a session."""
+    used = sum(1 for node in session["nodes"] if node["bytes"])
+    extra = 100 * (session["amplification"] - 1)
+    lines = [
+        f"played {clock(session['played_s'])} of '{session['video']}' with the "
+        f"{session['scheduler']} scheduler, {session['layout']}",
+        f"  {size_text(session['bytes'])} from {used} nodes (+{extra:.2f} %), "
+        f"{session['takeovers']} takeovers, {session['reissues']} requests reissued, "
+        f"{session['corrupt']} corrupt answers",
+    ]
+    if session["startup_s"] is not None:
+        stalls = session["rebuffers"]
+        lines.insert(
+            1,
+            f"  start {duration_text(session['startup_s'])}, "
+            + (
+                f"{stalls} stalls of {duration_text(session['stalled_s'])} in all"
+                if stalls
+                else "no stall"
+            )
+            + (", sha256 verified" if session["sha256_verified"] else ""),
+        )
+    return "\n".join(lines)
+
+
+def serve(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Run the gateway until it is stopped."""
+    config = settings(args)
+    run_async(_serve(config, terminal))
+    return ExitCode.OK
+
+
+async def _serve(config: ClientConfig, terminal: Terminal) -> None:
+    async with Library(config) as library:
+        gateway = Gateway(config, library)
+        try:
+            url = await gateway.start(config.listen)
+        except OSError as error:
+            raise PlayerProblem(
+                f"cannot listen on {config.listen}: {error.strerror}",
+                hint="another gateway may be running; choose --listen 127.0.0.1:0",
+            ) from error
+        try:
+            names = [video.name for video in await library.coordinator.list_videos()]
+            urls = {name: gateway.url_of(name) for name in names}
+            text = [f"serving {len(names)} videos on {url} (ctrl-C stops)"]
+            text += [f"  {each}" for each in urls.values()]
+            terminal.result({"event": "ready", "url": url, "videos": urls}, "\n".join(text))
+            await asyncio.Event().wait()
+        finally:
+            await gateway.close()

@@ -1,0 +1,1 @@
+"""The local HTTP server that any player can open."""

@@ -1,0 +1,1 @@
+"""From a file to a stored video: probe, cut, encode, upload, commit."""

@@ -1,0 +1,175 @@
+"""One video being read: a session, its driver, its connections and its spool, put together."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from redundancy.errors import EvenflowError
+from smart_client import wire
+from smart_client.core import events
+from smart_client.core.ledger import Ledger
+from smart_client.core.metrics import Snapshot, take_snapshot
+from smart_client.core.playback_buffer import Reader
+from smart_client.core.schedulers import make_scheduler
+from smart_client.core.session import Session
+from smart_client.core.state import SessionConfig
+from smart_client.diagnosis import why_it_waits
+from smart_client.driver import SessionDriver
+from smart_client.spool import Spool
+from smart_client.transport.nodes import HttpNodeTransport
+
+# A view is counted once per playback, after this much of it.
+VIEW_SECONDS = 30.0
+VIEW_SHARE = 0.25
+
+READ_BYTES_MAX = 256 * 1024
+
+DECODE_THREADS = 2
+
+
+class VideoStream:
+    """Responsible for one rendition that is being read by any number of readers."""
+
+    def __init__(
+        self,
+        manifest: wire.Manifest,
+        spool: Spool,
+        *,
+        scheduler: str = "smart",
+        config: SessionConfig | None = None,
+        token: str | None = None,
+    ) -> None:
+        node_ids = [node.id for node in manifest.nodes]
+        session = Session(manifest.chunks, node_ids, make_scheduler(scheduler), config)
+        self.manifest = manifest
+        self.session = session
+        self.spool = spool
+        self.ledger = Ledger()
+        self.began_ts = time.time()
+        self.on_view: Callable[[wire.CountView], None] = lambda _: None
+        self._transport = HttpNodeTransport(manifest.nodes, token=token)
+        self._executor = ThreadPoolExecutor(DECODE_THREADS, "decode")
+        self.driver = SessionDriver(
+            manifest,
+            session,
+            self._transport,
+            spool,
+            executor=self._executor,
+            observer=self.ledger.observe,
+        )
+        self._next_reader = 0
+        self._playback = secrets.token_hex(16)
+        self._seen_s = 0.0
+        self._view_counted = False
+
+    def open_reader(self, offset: int = 0, *, paced: bool = False) -> "StreamReader":
+        """Start reading at a byte offset. A paced reader plays in real time."""
+        number = self._next_reader
+        self._next_reader += 1
+        self.driver.post(events.ReaderOpened(number, offset, paced))
+        return StreamReader(self, number, offset)
+
+    def snapshot(self, reader: "StreamReader | None" = None) -> Snapshot:
+        """Return the session's figures now."""
+        state = self.session.state
+        own = state.buffer.readers.get(reader.number) if reader else None
+        return take_snapshot(state, self.driver.now_s(), own)
+
+    def seen(self, seconds: float, reader_share: float = 0.0) -> None:
+        """Count media that was really watched; report the view once it is one."""
+        self._seen_s += seconds
+        end_s = self.session.state.timeline.end_s
+        enough_s = min(VIEW_SECONDS, VIEW_SHARE * end_s)
+        if not self._view_counted and (self._seen_s >= enough_s > 0 or reader_share >= VIEW_SHARE):
+            self._view_counted = True
+            self.on_view(wire.CountView(playback=self._playback, played_s=self._seen_s))
+
+    async def close(self) -> None:
+        """Stop everything and give the spool back."""
+        await self.driver.close()
+        await self._transport.close()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self.spool.close()
+
+
+class StreamReader:
+    """Responsible for one reader's bytes."""
+
+    def __init__(self, stream: VideoStream, number: int, offset: int) -> None:
+        self.number = number
+        self.position = offset
+        self._stream = stream
+        self._began = offset
+
+    @property
+    def core(self) -> Reader:
+        """The session's own record of this reader."""
+        return self._stream.session.state.buffer.readers[self.number]
+
+    async def read(self, size: int = READ_BYTES_MAX, *, patience_s: float | None = None) -> bytes:
+        """Return the next bytes, at most ``size``; empty at the end of the video.
+
+        Args:
+            size: upper bound of what is returned.
+            patience_s: give up after so long without anything new; None waits for ever.
+        Raises: EvenflowError: the bytes cannot be had, and why.
+        """
+        stream = self._stream
+        total = stream.manifest.rendition.size
+        if self.position >= total:
+            return b""
+        await self.wait_until_ready(patience_s=patience_s)
+        take = min(size, self.core.frontier - self.position)
+        offset = self.position
+        data = await asyncio.to_thread(stream.spool.read, offset, take)
+        self.move(offset + len(data))
+        return data
+
+    async def wait_until_ready(self, *, patience_s: float | None = None) -> None:
+        """Return when at least one byte at the reader's position is ready."""
+        stream = self._stream
+        while self.core.frontier <= self.position:
+            received = stream.session.state.counters.received_bytes
+            if stream.driver.failure is not None:
+                raise stream.driver.failure
+            chunk = stream.session.state.timeline.chunk_at(self.position)
+            trouble = why_it_waits(stream.session.state, stream.manifest, chunk)
+            if trouble is not None and patience_s is not None:
+                raise trouble
+            try:
+                await asyncio.wait_for(stream.driver.wait_for_progress(), patience_s)
+            except TimeoutError:
+                if stream.session.state.counters.received_bytes == received:
+                    raise self._gave_up(chunk, patience_s or 0.0) from None
+
+    def move(self, position: int) -> None:
+        """Say that everything before ``position`` was taken, or seek there."""
+        timeline = self._stream.session.state.timeline
+        before_s = timeline.time_at(self.position)
+        ahead = position > self.position
+        self.position = position
+        self._stream.driver.post(events.ReaderMoved(self.number, position))
+        if ahead:
+            share = (position - self._began) / max(1, timeline.size)
+            self._stream.seen(timeline.time_at(position) - before_s, share)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._stream.driver.post(events.ReaderClosed(self.number))
+
+    def _gave_up(self, chunk: int, patience_s: float) -> EvenflowError:
+        state, manifest = self._stream.session.state, self._stream.manifest
+        error = why_it_waits(state, manifest, chunk, gave_up_after_s=patience_s)
+        assert error is not None
+        return error
+
+
+def default_spool(directory: str) -> Spool:
+    """Return a nameless spool in the cache directory, else in the system's temporary one."""
+    try:
+        return Spool.nameless(Path(directory))
+    except OSError:
+        return Spool.nameless()

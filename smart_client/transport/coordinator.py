@@ -1,0 +1,185 @@
+"""The coordinator's API as typed calls, over a list of coordinators."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from redundancy.errors import EvenflowError
+from smart_client import wire
+from smart_client.errors import CoordinatorUnreachable
+from smart_client.transport.errors import error_from_answer
+from smart_client.transport.tls import tls_context
+
+Answer = TypeVar("Answer")
+
+CONNECT_TIMEOUT_S = 2.0
+ROUNDS = 3  # over all coordinators
+PAUSE_S = 0.1  # between rounds; doubles
+
+
+class CoordinatorClient:
+    """Responsible for asking any live coordinator.
+
+    Reads are retried elsewhere after any transport error. A write is retried only when it surely
+    did not arrive (no connection): after a lost answer the caller must look before repeating.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], *, token: str | None = None, timeout_s: float = 5.0
+    ) -> None:
+        self._urls = [url.rstrip("/") for url in urls]
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.AsyncClient(
+            headers=headers,
+            timeout=httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s)),
+            limits=httpx.Limits(max_connections=16, max_keepalive_connections=16),
+            trust_env=False,
+            verify=tls_context(urls),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    # -- videos ----------------------------------------------------------------------------------
+
+    async def list_videos(self) -> tuple[wire.VideoSummary, ...]:
+        """Return all videos, by name."""
+        return await self._get("/v1/videos", tuple[wire.VideoSummary, ...])
+
+    async def video(self, name: str) -> wire.VideoRecord:
+        """Return a video's register."""
+        return await self._get(f"/v1/videos/{quote(name)}", wire.VideoRecord)
+
+    async def manifest(self, name: str, rendition: str = "original") -> wire.Manifest:
+        """Return all that is needed to play a rendition."""
+        path = f"/v1/videos/{quote(name)}/manifest?rendition={quote(rendition)}"
+        return await self._get(path, wire.Manifest)
+
+    async def create_video(self, wish: wire.CreateVideo) -> wire.VideoRecord:
+        """Announce an upload, or find the unfinished one of the same name and size."""
+        return await self._send("POST", "/v1/videos", wish, wire.VideoRecord)
+
+    async def place(self, name: str, wish: wire.PlaceChunks) -> wire.Placements:
+        """Ask where a group's chunks should go."""
+        path = f"/v1/videos/{quote(name)}/placements"
+        return await self._send("POST", path, wish, wire.Placements, repeatable=True)
+
+    async def store_group(self, name: str, number: int, group: wire.StoreGroup) -> int:
+        """Record where a group's chunks lie; return the register's new version."""
+        path = f"/v1/videos/{quote(name)}/groups/{number}"
+        answer = await self._send("PUT", path, group, dict[str, int])
+        return answer["version"]
+
+    async def groups(self, name: str, rendition: str = "original") -> tuple[wire.StoredGroup, ...]:
+        """Return the groups recorded so far, also of an unfinished upload."""
+        path = f"/v1/videos/{quote(name)}/groups?rendition={quote(rendition)}"
+        return await self._get(path, tuple[wire.StoredGroup, ...])
+
+    async def commit_video(self, name: str, commit: wire.CommitVideo) -> wire.VideoRecord:
+        """Make an upload visible."""
+        path = f"/v1/videos/{quote(name)}/commit"
+        return await self._send("POST", path, commit, wire.VideoRecord, repeatable=True)
+
+    async def delete_video(self, name: str) -> wire.Deleted:
+        """Remove a video; its fragments are dropped by and by."""
+        return await self._send("DELETE", f"/v1/videos/{quote(name)}", None, wire.Deleted)
+
+    async def count_view(self, name: str, view: wire.CountView) -> None:
+        """Report a playback; the coordinator counts it once."""
+        path = f"/v1/videos/{quote(name)}/views"
+        await self._send("POST", path, view, dict[str, int], repeatable=True)
+
+    # -- nodes -----------------------------------------------------------------------------------
+
+    async def nodes(self) -> tuple[wire.NodeStatus, ...]:
+        """Return every node as the coordinator sees it now."""
+        return await self._get("/v1/nodes", tuple[wire.NodeStatus, ...])
+
+    async def add_node(self, record: wire.NodeRecord) -> wire.NodeStatus:
+        """Register a node by hand."""
+        path = f"/v1/nodes/{quote(record.id)}"
+        return await self._send("PUT", path, record, wire.NodeStatus, repeatable=True)
+
+    async def heartbeat(self, beat: wire.Heartbeat) -> None:
+        """Tell the coordinator that a node lives."""
+        path = f"/v1/nodes/{quote(beat.node)}/heartbeat"
+        await self._send("POST", path, beat, dict[str, object], repeatable=True)
+
+    async def status(self) -> wire.ClusterStatus:
+        """Return the cluster at a glance."""
+        return await self._get("/v1/status", wire.ClusterStatus)
+
+    # -- plumbing --------------------------------------------------------------------------------
+
+    async def _get(self, path: str, answer: type[Answer]) -> Answer:
+        return await self._send("GET", path, None, answer, repeatable=True)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: object | None,
+        answer: type[Answer],
+        *,
+        repeatable: bool = False,
+    ) -> Answer:
+        data = None if body is None else wire.encode(body)
+        headers: Mapping[str, str] = {} if data is None else {"Content-Type": "application/json"}
+        trouble = ""
+        answered: EvenflowError | None = None  # what a coordinator that did answer said
+        pause_s = PAUSE_S
+        for attempt in range(ROUNDS):
+            if attempt:
+                await asyncio.sleep(pause_s)
+                pause_s *= 2
+            for url in list(self._urls):
+                try:
+                    response = await self._http.request(
+                        method, url + path, content=data, headers=headers
+                    )
+                except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                    trouble = f"{url}: {type(error).__name__}"
+                    continue
+                except httpx.TransportError as error:
+                    trouble = f"{url}: {type(error).__name__}"
+                    if repeatable:
+                        continue
+                    raise CoordinatorUnreachable(
+                        f"coordinator {url} did not answer a {method}; it may or may not have "
+                        "taken it",
+                        hint="look at the state (`smart-client ls`) before repeating",
+                    ) from error
+                if not response.is_error:
+                    return wire.decode(response.content, answer)
+                answered = error_from_answer(response.status_code, response.content, url + path)
+                if response.status_code < 500 or not repeatable or len(self._urls) == 1:
+                    raise answered
+                self._prefer_another(url)  # another coordinator may be better off
+        if answered is not None:
+            raise answered
+        where = ", ".join(self._urls) or "(none given)"
+        raise CoordinatorUnreachable(
+            f"coordinator {where} cannot be reached (tried {ROUNDS}x)",
+            hint="start it, or point --coordinator at it; `smart-client doctor` checks each step",
+            detail={"last try": trouble},
+        )
+
+    def _prefer_another(self, url: str) -> None:
+        self._urls.remove(url)
+        self._urls.append(url)
