@@ -1,0 +1,1 @@
+"""The tier that holds fragments: nodes, coordinators and the catalogue."""

@@ -1,0 +1,1 @@
+"""The catalogue: registers changed only by compare-and-set."""

@@ -1,0 +1,230 @@
+"""The command ``storage-server``: nodes, coordinators, whole clusters on one machine.
+
+Handlers are imported when they run, so that ``--help`` does not wait for what they work with.
+"""
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from redundancy.errors import UsageError
+from redundancy.terminal import CommandParser, Handler, Terminal, add_command, run, top_parser
+from storage_server.config import add_admin_arguments
+from storage_server.coordinator.config import add_coordinator_arguments
+from storage_server.node.config import add_node_arguments
+
+_EXAMPLES = """\
+examples:
+  storage-server cluster up                      a coordinator and 5 nodes on this machine
+  storage-server cluster status                  what runs, and what the coordinator thinks of it
+  storage-server cluster down                    end it; the data stays
+  storage-server coordinator --data /srv/coordinator --listen 0.0.0.0:8400 --token-file secret
+  storage-server node --data /srv/node --listen 0.0.0.0:8500 --coordinator http://hub:8400 \\
+      --token-file secret
+  storage-server admin node list                 the nodes of a cluster
+
+exit codes: 0 ok, 2 usage, 3 done in part, 4 not found, 5 temporary, 8 conflict, 9 configuration
+"""
+
+_NODE_EXAMPLES = """\
+examples:
+  storage-server node --data /srv/node --coordinator http://127.0.0.1:8400
+  storage-server node --id attic-pi --data /mnt/disk/evenflow --capacity 500GB --zone attic \\
+      --listen 0.0.0.0:8500 --advertise http://attic-pi.lan:8500 --token-file secret \\
+      --coordinator http://hub.lan:8400
+  storage-server node --data /srv/node --max-upload 10Mbit/s
+"""
+
+_COORDINATOR_EXAMPLES = """\
+examples:
+  storage-server coordinator --data /srv/coordinator
+  storage-server coordinator --data /srv/coordinator --listen 0.0.0.0:8400 --token-file secret
+"""
+
+_CLUSTER_EXAMPLES = """\
+examples:
+  storage-server cluster up -n 5                 start it, or what of it does not run
+  storage-server cluster status
+  storage-server cluster kill node-2             pull the plug
+  storage-server cluster start node-2            plug it in again, with its data
+  storage-server cluster freeze node-3           it hangs: answers nothing, refuses nothing
+  storage-server cluster thaw node-3
+  storage-server cluster slow node-4 --rate 500kbit/s --delay 0.3
+  storage-server cluster slow node-4 --rate none --delay 0
+  storage-server cluster down --purge            end it and remove its data
+"""
+
+_ADMIN_EXAMPLES = """\
+examples:
+  storage-server admin node list
+  storage-server admin node list --coordinator http://hub.lan:8400 --json
+  storage-server admin node add attic-pi http://attic-pi.lan:8500 --zone attic
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = top_parser(
+        "storage-server", "Keep the fragments of videos, and know where they are.", _EXAMPLES
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    node = add_command(
+        commands,
+        "node",
+        _later("server_commands", "node"),
+        "Run one storage node.",
+        epilog=_NODE_EXAMPLES,
+    )
+    add_node_arguments(node)
+
+    coordinator = add_command(
+        commands,
+        "coordinator",
+        _later("server_commands", "coordinator"),
+        "Run a coordinator: it knows what is where, and moves no video bytes.",
+        epilog=_COORDINATOR_EXAMPLES,
+    )
+    add_coordinator_arguments(coordinator)
+
+    cluster = add_command(
+        commands,
+        "cluster",
+        _needs_more("cluster", "up, down, status, kill, freeze, thaw, start, slow"),
+        "Run a whole cluster on this machine, and break it on purpose.",
+        epilog=_CLUSTER_EXAMPLES,
+    )
+    _add_cluster_commands(cluster)
+
+    admin = add_command(
+        commands,
+        "admin",
+        _needs_more("admin", "node"),
+        "Look after a running cluster.",
+        epilog=_ADMIN_EXAMPLES,
+    )
+    _add_admin_commands(admin)
+    return run(parser, argv)
+
+
+def _add_cluster_commands(cluster: CommandParser) -> None:
+    commands = cluster.add_subparsers(title="commands", metavar="COMMAND")
+
+    up = add_command(
+        commands,
+        "up",
+        _later("cluster_commands", "up"),
+        "Start a cluster, or what of it does not run.",
+    )
+    up.add_argument(
+        "-n", "--nodes", type=int, metavar="N", help="how many nodes; default 5, or all there are"
+    )
+    up.add_argument(
+        "--base-port",
+        type=int,
+        metavar="PORT",
+        help="the coordinator's; the nodes have the next ones, the gateway PORT+80. "
+        "Default: free ports",
+    )
+    up.add_argument(
+        "--gateway", action="store_true", help="also a gateway that serves videos to players"
+    )
+    up.add_argument("--capacity", metavar="SIZE", help="of each new node, as in 10GiB")
+    up.add_argument(
+        "--wait",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="until the coordinator has heard every node",
+    )
+    down = add_command(
+        commands, "down", _later("cluster_commands", "down"), "End a cluster; its data stays."
+    )
+    down.add_argument("--purge", action="store_true", help="remove the data and the logs too")
+    status = add_command(
+        commands,
+        "status",
+        _later("cluster_commands", "status"),
+        "Show what runs and what does not.",
+    )
+    kill = add_command(
+        commands,
+        "kill",
+        _later("cluster_commands", "kill"),
+        "End nodes at once, as a power cut does.",
+    )
+    freeze = add_command(
+        commands,
+        "freeze",
+        _later("cluster_commands", "freeze"),
+        "Make nodes hang without closing anything.",
+    )
+    thaw = add_command(
+        commands, "thaw", _later("cluster_commands", "thaw"), "Let frozen nodes go on."
+    )
+    start = add_command(
+        commands, "start", _later("cluster_commands", "start"), "Start nodes again with their data."
+    )
+    slow = add_command(
+        commands,
+        "slow",
+        _later("cluster_commands", "slow"),
+        "Make nodes answer slowly, or normally again.",
+    )
+    slow.add_argument("--rate", metavar="RATE", help="as in 500kbit/s; none takes the cap away")
+    slow.add_argument("--delay", type=float, metavar="S", help="seconds before each answer")
+    for parser in (kill, freeze, thaw, start, slow):
+        parser.add_argument(
+            "names", nargs="+", metavar="NODE", help="as in node-2, coordinator or gateway"
+        )
+    for parser in (up, down, status, kill, freeze, thaw, start, slow):
+        parser.add_argument(
+            "--dir", type=Path, default=Path(".cluster"), help="default %(default)s"
+        )
+
+
+def _add_admin_commands(admin: CommandParser) -> None:
+    commands = admin.add_subparsers(title="commands", metavar="COMMAND")
+    node = add_command(
+        commands, "node", _needs_more("admin node", "list, add"), "The nodes of a cluster."
+    )
+    actions = node.add_subparsers(title="commands", metavar="COMMAND")
+    listing = add_command(
+        actions,
+        "list",
+        _later("admin_commands", "list_nodes"),
+        "List the nodes as a coordinator sees them.",
+    )
+    add = add_command(
+        actions,
+        "add",
+        _later("admin_commands", "add_node"),
+        "Add a node that does not report by itself, or one that was removed.",
+    )
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("url", metavar="URL", help="as in http://attic-pi.lan:8500")
+    add.add_argument("--zone", default="", help="what fails together: a room, a site")
+    for parser in (listing, add):
+        add_admin_arguments(parser)
+
+
+def _later(module: str, name: str) -> Handler:
+    """Return a handler that is imported when it is called."""
+
+    def handle(args: argparse.Namespace, terminal: Terminal) -> int:
+        handler: Handler = getattr(import_module(f"storage_server.{module}"), name)
+        return handler(args, terminal)
+
+    return handle
+
+
+def _needs_more(command: str, choices: str) -> Handler:
+    """Return the handler of a command that is only the beginning of one."""
+
+    def handle(_: argparse.Namespace, __: Terminal) -> int:
+        raise UsageError(
+            f"storage-server {command} needs a command: {choices}",
+            hint=f"see `storage-server {command} --help`",
+        )
+
+    return handle

@@ -1,0 +1,47 @@
+"""Where the commands that speak to a running coordinator find it."""
+
+import argparse
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from storage_server.coordinator.config import DEFAULT_LISTEN
+from storage_server.node.config import read_token
+
+COORDINATOR_VARIABLE = "STORAGE_SERVER_COORDINATOR"
+TOKEN_FILE_VARIABLE = "STORAGE_SERVER_TOKEN_FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class AdminConfig:
+    """Whom to ask, and with what secret."""
+
+    coordinators: tuple[str, ...]
+    token: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_args(cls, args: argparse.Namespace) -> "AdminConfig":
+        """Build it: an option goes before the environment, that before the default.
+
+        Raises: ConfigError, OSError.
+        """
+        named = args.coordinator or os.environ.get(COORDINATOR_VARIABLE, "").split()
+        token_file = args.token_file or os.environ.get(TOKEN_FILE_VARIABLE)
+        return cls(
+            coordinators=tuple(named) or (f"http://{DEFAULT_LISTEN}",),
+            token=read_token(Path(token_file)) if token_file else None,
+        )
+
+
+def add_admin_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``AdminConfig.from_args`` reads."""
+    parser.add_argument(
+        "--coordinator",
+        action="append",
+        default=[],
+        metavar="URL",
+        help=f"may be repeated; default: ${COORDINATOR_VARIABLE} or http://{DEFAULT_LISTEN}",
+    )
+    parser.add_argument(
+        "--token-file", metavar="FILE", help=f"the secret; default: ${TOKEN_FILE_VARIABLE}"
+    )

@@ -1,0 +1,1 @@
+"""The coordinator: membership, placement, manifests, views. Carries no video bytes."""

@@ -1,0 +1,69 @@
+"""What a coordinator is told at its start: one frozen value, built once from the command line."""
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redundancy.errors import ConfigError
+from storage_server.coordinator.failure_detector import DetectorLimits
+from storage_server.node.config import is_loopback, parse_address, read_token
+
+DEFAULT_LISTEN = "127.0.0.1:8400"
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorConfig:
+    """Everything a coordinator needs to know before it starts."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: any free one
+    token: str | None = field(default=None, repr=False)
+    insecure: bool = False
+    detector: DetectorLimits = field(default_factory=DetectorLimits)
+    keepalive_s: float = 75.0
+    body_timeout_s: float = 30.0  # for a whole request body
+    drain_s: float = 5.0  # for requests under way when it is told to stop
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"not a port: {self.port}")
+        if self.token is None and not self.insecure and not is_loopback(self.host):
+            raise ConfigError(
+                f"refusing to listen on {self.host}: anyone who reaches it could change and "
+                "delete videos",
+                hint="give a secret with --token-file FILE, or say --insecure if the network is "
+                "all yours",
+            )
+
+    @classmethod
+    def from_args(cls, args: argparse.Namespace) -> "CoordinatorConfig":
+        """Build it from what ``add_coordinator_arguments`` added.
+
+        Raises: ConfigError, UsageError, OSError.
+        """
+        host, port = parse_address(args.listen)
+        return cls(
+            data_dir=Path(args.data),
+            host=host,
+            port=port,
+            token=read_token(Path(args.token_file)) if args.token_file else None,
+            insecure=args.insecure,
+        )
+
+
+def add_coordinator_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of one coordinator to a command."""
+    parser.add_argument("--data", required=True, metavar="DIR", help="where the catalogue is kept")
+    parser.add_argument(
+        "--listen",
+        default=DEFAULT_LISTEN,
+        metavar="HOST:PORT",
+        help="default %(default)s; port 0 takes a free one",
+    )
+    parser.add_argument(
+        "--token-file", metavar="FILE", help="secret for writing; the nodes need the same"
+    )
+    parser.add_argument(
+        "--insecure", action="store_true", help="let anyone on the network change and delete"
+    )

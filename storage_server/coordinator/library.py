@@ -1,0 +1,195 @@
+"""What the catalogue holds, added up, so that a question about all videos does not read them all.
+
+One coordinator keeps it up to date by its own writes; what another coordinator of the same
+catalogue wrote is seen at the next start. Nothing here decides where a fragment lies.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from redundancy.rows import RowGeometry
+from smart_client import wire
+from storage_server.coordinator.layouts import ChunkShape
+from storage_server.coordinator.registers import Registers, Trash, parse_group_key
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTotals:
+    """One group, added up."""
+
+    version: int
+    chunks: int
+    fragments: int
+    video_bytes: int
+    stored_bytes: int  # of payloads; footers, about 100 bytes and 8 a block, are left out
+    shapes: frozenset[ChunkShape]
+
+    @property
+    def nodes(self) -> set[str]:
+        """All nodes that hold a fragment of it."""
+        return {node for shape in self.shapes for node in shape.nodes}
+
+
+@dataclass(frozen=True, slots=True)
+class VideoTotals:
+    """One video, added up."""
+
+    chunks: int = 0
+    fragments: int = 0
+    stored_bytes: int = 0
+
+
+def add_up(group: wire.GroupRecord, version: int) -> GroupTotals:
+    """Return the totals of a group as it is recorded."""
+    return GroupTotals(
+        version=version,
+        chunks=len(group.chunks),
+        fragments=sum(len(chunk.fragments) for chunk in group.chunks),
+        video_bytes=sum(chunk.size for chunk in group.chunks),
+        stored_bytes=sum(map(_stored_bytes, group.chunks)),
+        shapes=frozenset(map(ChunkShape.of, group.chunks)),
+    )
+
+
+def _stored_bytes(chunk: wire.ChunkRecord) -> int:
+    layout = chunk.layout.to_layout()
+    copies = sum(layout.is_copy(each.index) for each in chunk.fragments)
+    coded_bytes = RowGeometry(chunk.size, chunk.layout.k).payload_bytes
+    copy_bytes = RowGeometry(chunk.size, 1).payload_bytes
+    return copies * copy_bytes + (len(chunk.fragments) - copies) * coded_bytes
+
+
+class Library:
+    """Responsible for the totals of every group, and for finding groups by video and by node."""
+
+    def __init__(self) -> None:
+        self.videos: dict[str, wire.VideoRecord] = {}  # by name
+        self.trash: set[str] = set()  # ids of videos that are being deleted
+        self.version = 0  # grows with every change
+        self.stored_bytes = 0  # of all fragments
+        self.video_bytes = 0  # of all chunks
+        self._groups: dict[str, GroupTotals] = {}
+        self._by_video: defaultdict[str, set[str]] = defaultdict(set)
+        self._by_node: defaultdict[str, set[str]] = defaultdict(set)
+
+    async def load(self, registers: Registers) -> list[str]:
+        """Read the whole catalogue; return the ids of groups' videos that nobody knows of.
+
+        Groups are read first: a group's video was there before it, so one that is found nowhere
+        afterwards was deleted.
+        """
+        for group in await registers.scan("group/", wire.GroupRecord):
+            self.put_group(group.key, group.record, group.version)
+        for video in await registers.scan("video/", wire.VideoRecord):
+            self.put_video(video.record)
+        self.trash = {each.record.id for each in await registers.scan("trash/", Trash)}
+        known = {video.id for video in self.videos.values()} | self.trash
+        return [video_id for video_id in self._by_video if video_id not in known]
+
+    def put_video(self, record: wire.VideoRecord) -> None:
+        """Take note of a video's register."""
+        self.videos[record.name] = record
+        self.version += 1
+
+    def drop_video(self, name: str) -> None:
+        """Take note that a name is free."""
+        self.videos.pop(name, None)
+        self.version += 1
+
+    def put_group(self, key: str, group: wire.GroupRecord, version: int) -> None:
+        """Take note of a group's register, unless a later version is known."""
+        known = self._groups.get(key)
+        if known is not None and known.version >= version:
+            return
+        self.drop_group(key)
+        totals = self._groups[key] = add_up(group, version)
+        self.stored_bytes += totals.stored_bytes
+        self.video_bytes += totals.video_bytes
+        self._by_video[parse_group_key(key)[0]].add(key)
+        for node in totals.nodes:
+            self._by_node[node].add(key)
+        self.version += 1
+
+    def drop_group(self, key: str) -> None:
+        """Take note that a group's register is gone."""
+        totals = self._groups.pop(key, None)
+        if totals is None:
+            return
+        self.stored_bytes -= totals.stored_bytes
+        self.video_bytes -= totals.video_bytes
+        _take_out(self._by_video, parse_group_key(key)[0], key)
+        for node in totals.nodes:
+            _take_out(self._by_node, node, key)
+        self.version += 1
+
+    def groups_on(self, node: str) -> list[str]:
+        """Return the keys of the groups that have a fragment on a node, in order."""
+        return sorted(self._by_node.get(node, ()))
+
+    def holds_fragments(self, node: str) -> bool:
+        """Whether any fragment is recorded on a node."""
+        return bool(self._by_node.get(node))
+
+    def totals(self, video_id: str) -> VideoTotals:
+        """Return a video's groups added up."""
+        groups = [self._groups[key] for key in self._by_video.get(video_id, ())]
+        return VideoTotals(
+            chunks=sum(group.chunks for group in groups),
+            fragments=sum(group.fragments for group in groups),
+            stored_bytes=sum(group.stored_bytes for group in groups),
+        )
+
+    def shapes(self, video_id: str) -> Iterable[ChunkShape]:
+        """Return the shapes of a video's chunks."""
+        return {
+            shape for key in self._by_video.get(video_id, ()) for shape in self._groups[key].shapes
+        }
+
+    def nodes_of(self, video_id: str) -> set[str]:
+        """Return the nodes that hold fragments of a video."""
+        return {
+            node for key in self._by_video.get(video_id, ()) for node in self._groups[key].nodes
+        }
+
+    def names(self, ids: Iterable[str]) -> list[str]:
+        """Return the names of videos by their ids, in order."""
+        wanted = set(ids)
+        return sorted(name for name, video in self.videos.items() if video.id in wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoHealth:
+    """How well a video is stored right now."""
+
+    losses_survived: int  # more nodes that may go, whichever; -1: some chunk cannot be read
+    fewest_pieces: int  # of its worst chunk, on nodes that are at hand
+
+
+def survey(library: Library, is_at_hand: Callable[[str], bool]) -> dict[str, VideoHealth]:
+    """Return the health of every ready video that has chunks, by id.
+
+    Each shape is judged once, however many chunks have it.
+    """
+    judged: dict[ChunkShape, VideoHealth] = {}
+
+    def judge(shape: ChunkShape) -> VideoHealth:
+        if shape not in judged:
+            judged[shape] = VideoHealth(shape.losses_survived(is_at_hand), shape.pieces(is_at_hand))
+        return judged[shape]
+
+    found = {}
+    for video in library.videos.values():
+        chunks = [judge(shape) for shape in library.shapes(video.id)]
+        if chunks and video.state == "ready":
+            found[video.id] = VideoHealth(
+                min(each.losses_survived for each in chunks),
+                min(each.fewest_pieces for each in chunks),
+            )
+    return found
+
+
+def _take_out(index: defaultdict[str, set[str]], name: str, key: str) -> None:
+    index[name].discard(key)
+    if not index[name]:
+        del index[name]

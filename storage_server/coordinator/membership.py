@@ -1,0 +1,297 @@
+"""Who the nodes are, what they last said, and whether they live."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from redundancy.placement import PlacementNode
+from smart_client import wire
+from smart_client.errors import InvalidRequest, NameTaken, NodeNotFound
+from storage_server.coordinator.errors import NodeRemoved, StoreReplaced
+from storage_server.coordinator.failure_detector import FailureDetector, NodeState, StateChange
+from storage_server.coordinator.layouts import NodeCounts
+from storage_server.coordinator.registers import Registers, RemovedNode, node_key, removed_key
+
+log = logging.getLogger(__name__)
+
+# Above this a node takes nothing new: deletes and repairs must still fit.
+FULLNESS_MAX = 0.95
+
+# A node that sends heartbeats is not pinged besides; a bit more than two beats late is.
+BEATS_EXPECTED_S = 2.5
+
+
+class Membership:
+    """Responsible for the node registers and for what this coordinator knows of each node now.
+
+    Two data directories never share a name while one of them holds fragments: the records would
+    point to bytes that are not there.
+    """
+
+    def __init__(
+        self, registers: Registers, detector: FailureDetector, clock: Callable[[], float]
+    ) -> None:
+        """Start empty; call ``load``.
+
+        Args:
+            clock: monotonic seconds.
+        """
+        self._registers = registers
+        self._detector = detector
+        self._clock = clock
+        self._records: dict[str, wire.NodeRecord] = {}
+        self._removed: dict[str, RemovedNode] = {}
+        self._said: dict[str, wire.Heartbeat] = {}
+        self._beat_at_s: dict[str, float] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self.draining: set[str] = set()  # being emptied: take nothing new
+        self.state_version = 0  # grows when a node comes, goes or changes its state
+
+    async def load(self) -> None:
+        """Read the registers. A removal that was cut short is finished."""
+        removed = await self._registers.scan("removed/", RemovedNode)
+        self._removed = {each.record.id: each.record for each in removed}
+        now_s = self._clock()
+        for stored in await self._registers.scan("node/", wire.NodeRecord):
+            if stored.record.id in self._removed:
+                await self._registers.write(stored.key, None, stored.version)
+                continue
+            self._records[stored.record.id] = stored.record
+            self._detector.watch(stored.record.id, now_s)
+        self._changed()
+
+    def when_changed(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever a node comes, goes or changes its state."""
+        self._listeners.append(listener)
+
+    # -- what nodes say --------------------------------------------------------------------------
+
+    async def hear_beat(self, beat: wire.Heartbeat, holds_fragments: bool) -> None:
+        """Take a full registration, which is what every heartbeat is.
+
+        Args:
+            holds_fragments: whether the catalogue has fragments on the node of this name.
+        Raises: NodeRemoved, StoreReplaced, NameTaken, InvalidRequest, CatalogueError,
+            OutcomeUnknown.
+        """
+        await self.hear_health(beat, holds_fragments)
+        self._beat_at_s[beat.node] = self._clock()
+
+    def hear(self, node: str) -> None:
+        """Note any sign of life of a registered node."""
+        if node in self._records:
+            self._tell(self._detector.heard(node, self._clock()))
+
+    async def hear_health(self, said: wire.Heartbeat, holds_fragments: bool) -> None:
+        """Take what a node answered when asked, which it will have to be again.
+
+        Args, Raises: as ``hear_beat``.
+        """
+        removed = self._removed.get(said.node)
+        if removed is not None and removed.store in ("", said.store):
+            raise NodeRemoved(
+                f"node {said.node} was removed from this cluster",
+                hint=f"to take it back: storage-server admin node add {said.node} URL",
+            )
+        self._require_same_store(said.node, said.store, holds_fragments)
+        await self._record(_record_of(said))
+        self._said[said.node] = said
+        self.hear(said.node)
+
+    async def add(self, record: wire.NodeRecord, holds_fragments: bool) -> None:
+        """Register a node by hand, or again: what is known and stored stays.
+
+        Raises: StoreReplaced, NameTaken, CatalogueError, OutcomeUnknown.
+        """
+        if record.store:
+            self._require_same_store(record.id, record.store, holds_fragments)
+        known = self._records.get(record.id, wire.NodeRecord(id=record.id, urls=()))
+        await self._registers.update(removed_key(record.id), RemovedNode, lambda _: None)
+        self._removed.pop(record.id, None)
+        await self._record(
+            wire.NodeRecord(
+                id=record.id,
+                urls=record.urls or known.urls,
+                zone=record.zone or known.zone,
+                capacity_bytes=record.capacity_bytes or known.capacity_bytes,
+                store=record.store or known.store,
+            )
+        )
+        self._tell(self._detector.watch(record.id, self._clock()))
+        self._changed()
+
+    async def remove(self, node: str) -> None:
+        """Forget a node that holds nothing; its further reports are refused."""
+        record = self.record(node)
+        mark = RemovedNode(id=node, store=record.store)
+        await self._registers.update(removed_key(node), RemovedNode, lambda _: mark)
+        self._removed[node] = mark
+        await self._registers.update(node_key(node), wire.NodeRecord, lambda _: None)
+        del self._records[node]
+        self._said.pop(node, None)
+        self._beat_at_s.pop(node, None)
+        self._detector.forget(node)
+        self._changed()
+
+    def declare_lost(self, node: str) -> None:
+        """Take the operator's word that a node does not come back. Raises: NodeNotFound."""
+        self.record(node)
+        self._tell(self._detector.declare_lost(node, self._clock()))
+
+    # -- questions -------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> Mapping[str, wire.NodeRecord]:
+        """All registered nodes by name."""
+        return self._records
+
+    def record(self, node: str) -> wire.NodeRecord:
+        """Return a node's register. Raises: NodeNotFound."""
+        record = self._records.get(node)
+        if record is None:
+            raise NodeNotFound(
+                f"no node '{node}'", hint="`storage-server admin node list` shows the nodes"
+            )
+        return record
+
+    def records_of(self, nodes: Iterable[str]) -> tuple[wire.NodeRecord, ...]:
+        """Return the registers of these nodes, by name; one that is gone has no address."""
+        return tuple(
+            self._records.get(node, wire.NodeRecord(id=node, urls=()))
+            for node in sorted(set(nodes))
+        )
+
+    def state(self, node: str) -> NodeState:
+        """Return the state of a registered node now; one that is not registered is lost."""
+        self.advance()
+        return self._detector.state(node) if node in self._records else NodeState.LOST
+
+    def statuses(self) -> tuple[wire.NodeStatus, ...]:
+        """Return every node as it is now, by name."""
+        self.advance()
+        return tuple(self.status(node) for node in sorted(self._records))
+
+    def status(self, node: str) -> wire.NodeStatus:
+        """Return one node as it is now. Raises: NodeNotFound."""
+        record = self.record(node)
+        said = self._said.get(node)
+        status = wire.NodeStatus(
+            record=record,
+            state=self._detector.state(node),
+            seen_s_ago=self._detector.seen_s_ago(node),
+        )
+        if said is None:
+            return status
+        return wire.NodeStatus(
+            record=record,
+            state=status.state,
+            seen_s_ago=status.seen_s_ago,
+            used_bytes=said.used_bytes,
+            free_bytes=said.free_bytes,
+            fragments=said.fragments,
+            requests_in_flight=said.requests_in_flight,
+            status="draining" if node in self.draining else said.status,
+        )
+
+    def placement_nodes(self) -> list[PlacementNode]:
+        """Return every node as placement sees it; those not ready take nothing new."""
+        self.advance()
+        nodes = []
+        for node, record in sorted(self._records.items()):
+            said = self._said.get(node)
+            nodes.append(
+                PlacementNode(
+                    id=node,
+                    weight_bytes=said.capacity_bytes if said else record.capacity_bytes,
+                    free_bytes=said.free_bytes if said else 0,
+                    zone=record.zone,
+                    excluded=not self._is_ready(node),
+                )
+            )
+        return nodes
+
+    def counts(self) -> NodeCounts:
+        """Return how many nodes there are to choose from."""
+        self.advance()
+        ready = sum(map(self._is_ready, self._records))
+        return NodeCounts(ready=ready, known=len(self._records))
+
+    def without_beats(self) -> Sequence[wire.NodeRecord]:
+        """Return the nodes with an address that send no heartbeats: somebody must ask them."""
+        now_s = self._clock()
+        return [
+            record
+            for node, record in self._records.items()
+            if record.urls
+            and now_s - self._beat_at_s.get(node, -BEATS_EXPECTED_S) >= BEATS_EXPECTED_S
+        ]
+
+    def advance(self) -> None:
+        """Take note of the time."""
+        self._tell(self._detector.advance(self._clock()))
+
+    def seconds_to_next_advance(self) -> float:
+        """Return how long until ``advance`` should be called again."""
+        return max(0.0, self._detector.next_wakeup_s() - self._clock())
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _is_ready(self, node: str) -> bool:
+        said = self._said.get(node)
+        if said is None or self._detector.state(node) is not NodeState.UP:
+            return False
+        if node in self.draining or said.status in ("full", "read-only"):
+            return False
+        return said.free_bytes > (1 - FULLNESS_MAX) * said.capacity_bytes
+
+    def _require_same_store(self, node: str, store: str, holds_fragments: bool) -> None:
+        known = self._records.get(node)
+        if known is None or known.store in ("", store):
+            return
+        if holds_fragments:
+            raise StoreReplaced(
+                f"node {node} reports with another data directory than the one that holds its "
+                "fragments",
+                hint="start it with its old --data, or give the new directory another --id",
+            )
+        self.advance()
+        if self._detector.state(node) is NodeState.UP:
+            raise NameTaken(
+                f"another node named {node} is up already", hint="give this one another --id"
+            )
+
+    async def _record(self, record: wire.NodeRecord) -> None:
+        """Write a node's register if it says something new, and know the node."""
+        known = self._records.get(record.id)
+        if known == record:
+            return
+        await self._registers.update(node_key(record.id), wire.NodeRecord, lambda _: record)
+        self._records[record.id] = record
+        if known is None:
+            self._tell(self._detector.watch(record.id, self._clock()))
+        self._changed()
+
+    def _tell(self, changes: Sequence[StateChange]) -> None:
+        for change in changes:
+            level = logging.INFO if change.after is NodeState.UP else logging.WARNING
+            log.log(level, "node %s: %s -> %s", change.node, change.before, change.after)
+        if changes:
+            self._changed()
+
+    def _changed(self) -> None:
+        self.state_version += 1
+        for listener in self._listeners:
+            listener()
+
+
+def _record_of(said: wire.Heartbeat) -> wire.NodeRecord:
+    """Return the register of a node that says this of itself. Raises: InvalidRequest."""
+    try:
+        return wire.NodeRecord(
+            id=said.node,
+            urls=said.urls,
+            zone=said.zone,
+            capacity_bytes=said.capacity_bytes,
+            store=said.store,
+        )
+    except ValueError as error:
+        raise InvalidRequest(f"not a valid Heartbeat: {error}") from error

@@ -1,0 +1,101 @@
+"""One coordinator running: in an event loop, and as a process with its ready line and signals.
+
+start: catalogue opened -> loaded -> listening -> ready
+stop:  no new connections -> requests end -> views written -> catalogue closed
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from redundancy.errors import ExitCode
+from redundancy.terminal import Terminal
+from storage_server.catalogue.sqlite import SqliteCatalogue
+from storage_server.coordinator.app import make_app
+from storage_server.coordinator.config import CoordinatorConfig
+from storage_server.coordinator.service import Coordinator
+from storage_server.listening import address_errors, bound_socket, url_of
+from storage_server.logs import log_to_stderr
+from storage_server.node.http_server import HEADER_BYTES_MAX, require_c_parser
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCoordinator:
+    """What others may know of a coordinator that runs."""
+
+    url: str
+    coordinator: Coordinator
+
+
+@contextlib.asynccontextmanager
+async def running_coordinator(config: CoordinatorConfig) -> AsyncIterator[RunningCoordinator]:
+    """Run a coordinator: loaded and listening when this is entered, drained on the way out.
+
+    Raises: ConfigError, CatalogueError, RegisterDamaged, OSError.
+    """
+    require_c_parser()
+    async with contextlib.AsyncExitStack() as stack:
+        bound = stack.enter_context(bound_socket(config.host, config.port))
+        catalogue = await asyncio.to_thread(SqliteCatalogue, config.data_dir)
+        stack.push_async_callback(catalogue.close)
+        coordinator = Coordinator(catalogue, limits=config.detector, token=config.token)
+        coordinator.url = url_of(bound)
+        await coordinator.load()
+        await stack.enter_async_context(coordinator.running())
+        runner = web.AppRunner(
+            make_app(coordinator, token=config.token, body_timeout_s=config.body_timeout_s),
+            access_log=None,
+            keepalive_timeout=config.keepalive_s,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            shutdown_timeout=config.drain_s,
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        with address_errors(config.host, config.port):
+            await web.SockSite(runner, bound).start()
+        yield RunningCoordinator(coordinator.url, coordinator)
+
+
+def run_coordinator(config: CoordinatorConfig, terminal: Terminal) -> int:
+    """Run a coordinator until SIGTERM or SIGINT, then drain; return the exit code.
+
+    Raises: ConfigError, CatalogueError, RegisterDamaged, OSError: it could not start.
+    """
+    log_to_stderr(terminal)
+    asyncio.run(_run(config, terminal))
+    return ExitCode.OK
+
+
+async def _run(config: CoordinatorConfig, terminal: Terminal) -> None:
+    asked_to_stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked_to_stop.set)
+    async with running_coordinator(config) as running:
+        videos = len(running.coordinator.library.videos)
+        nodes = len(running.coordinator.members.records)
+        token = " --token-file FILE" if config.token else ""
+        join = f"storage-server node --data DIR --coordinator {running.url}{token}"
+        terminal.result(
+            {
+                "event": "ready",
+                "url": running.url,
+                "pid": os.getpid(),
+                "videos": videos,
+                "nodes": nodes,
+                "join": join,
+            },
+            human=f"coordinator ready at {running.url}, {videos} videos, {nodes} nodes, process "
+            f"{os.getpid()}\nto add a node: {join}",
+        )
+        await asked_to_stop.wait()
+        log.info("stopping: requests under way may end")

@@ -1,0 +1,175 @@
+"""A coordinator's parts put together, and what runs beside its requests."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from redundancy.placement import RendezvousPlacement
+from smart_client import wire
+from storage_server.catalogue.contract import Catalogue
+from storage_server.coordinator.emptying import NodeEmptier
+from storage_server.coordinator.failure_detector import (
+    DetectorLimits,
+    FailureDetector,
+    NodeState,
+)
+from storage_server.coordinator.library import Library, VideoHealth, survey
+from storage_server.coordinator.links import NodeLinks, Pinger
+from storage_server.coordinator.membership import Membership
+from storage_server.coordinator.registers import Registers
+from storage_server.coordinator.trash import TrashSweeper
+from storage_server.coordinator.uploads import Uploads
+from storage_server.coordinator.videos import Videos
+from storage_server.coordinator.views import FLUSH_INTERVAL_S, ViewCounter
+
+log = logging.getLogger(__name__)
+
+# How long a status may be out of date, so that many who ask cost no more than one.
+STATUS_AGE_MAX_S = 1.0
+
+# A background task that fails in an unforeseen way is begun again after this.
+_RESTART_PAUSE_S = 1.0
+
+
+class Coordinator:
+    """Responsible for one catalogue's decisions; everything it must remember is in there."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        limits: DetectorLimits | None = None,
+        token: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Put the parts together; call ``load`` before anything else.
+
+        Args:
+            token: shown to nodes that ask for one.
+            clock: monotonic seconds.
+        """
+        self._clock = clock
+        self._started_s = clock()
+        self.url = ""
+        self.registers = Registers(catalogue)
+        self.library = Library()
+        detector = FailureDetector(limits or DetectorLimits(), clock())
+        self.members = Membership(self.registers, detector, clock)
+        self.links = NodeLinks(self.members, token=token)
+        self.pinger = Pinger(self.members, self.links, self.library.holds_fragments)
+        self.views = ViewCounter(self.registers)
+        self.trash = TrashSweeper(self.registers, self.library, self.members, self.links)
+        placement = RendezvousPlacement()
+        self.videos = Videos(
+            self.registers, self.library, self.members, views=self.views, trash=self.trash
+        )
+        self.uploads = Uploads(
+            self.registers,
+            self.videos,
+            self.library,
+            members=self.members,
+            placement=placement,
+        )
+        self.emptier = NodeEmptier(
+            self.registers,
+            self.library,
+            self.members,
+            links=self.links,
+            uploads=self.uploads,
+            placement=placement,
+        )
+        self._surveyed: tuple[tuple[int, int], dict[str, VideoHealth]] = ((-1, -1), {})
+        self._surveyed_at_s = float("-inf")
+
+    async def load(self) -> None:
+        """Read the catalogue. Deletions that were cut short will be finished.
+
+        Raises: RegisterDamaged, CatalogueError.
+        """
+        await self.members.load()
+        for video_id in await self.library.load(self.registers):
+            log.warning("groups of a video that is not there, %s, will be deleted", video_id)
+            await self.trash.begin(video_id, f"unknown-{video_id}")
+        await self.views.load()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Do the background work while this is entered; write the last views on the way out."""
+        tasks = [
+            asyncio.create_task(_for_ever(work))
+            for work in (self.pinger.run, self.trash.run, self._flush_views, self._watch_nodes)
+        ]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.views.flush()
+            await self.links.close()
+
+    # -- the cluster at a glance -----------------------------------------------------------------
+
+    def health(self) -> dict[str, VideoHealth]:
+        """Return the health of every ready video by id, at most ``STATUS_AGE_MAX_S`` old.
+
+        A video with a node that was not heard since the start is left out: nothing is known.
+        """
+        self.members.advance()
+        versions = (self.library.version, self.members.state_version)
+        now_s = self._clock()
+        if versions != self._surveyed[0] and now_s - self._surveyed_at_s >= STATUS_AGE_MAX_S:
+            self._surveyed = (versions, self._survey())
+            self._surveyed_at_s = now_s
+        return self._surveyed[1]
+
+    def status(self) -> wire.ClusterStatus:
+        """Return the cluster at a glance."""
+        health = self.health()
+        library = self.library
+        unplayable = [key for key, each in health.items() if each.losses_survived < 0]
+        fragile = [key for key, each in health.items() if each.losses_survived == 0]
+        return wire.ClusterStatus(
+            coordinator=self.url,
+            catalogue=self.registers.catalogue.kind,
+            uptime_s=self._clock() - self._started_s,
+            nodes=self.members.statuses(),
+            videos=len(library.videos),
+            stored_bytes=library.stored_bytes,
+            video_bytes=library.video_bytes,
+            unplayable=tuple(library.names(unplayable)),
+            fragile=tuple(library.names(fragile)),
+            deleting=len(library.trash),
+        )
+
+    def _survey(self) -> dict[str, VideoHealth]:
+        states = {node: self.members.state(node) for node in self.members.records}
+        found = survey(self.library, lambda node: states.get(node) is NodeState.UP)
+        silent = {node for node, state in states.items() if state is NodeState.UNKNOWN}
+        if not silent:
+            return found
+        return {key: each for key, each in found.items() if not self.library.nodes_of(key) & silent}
+
+    # -- beside the requests ---------------------------------------------------------------------
+
+    async def _flush_views(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_INTERVAL_S)
+            await self.views.flush()
+
+    async def _watch_nodes(self) -> None:
+        while True:
+            self.members.advance()
+            await asyncio.sleep(self.members.seconds_to_next_advance())
+
+
+async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
+    """Run a background task; begin it again if it fails."""
+    while True:
+        try:
+            await work()
+        except Exception:  # top of the task
+            log.exception("background work failed in an unforeseen way; it begins again")
+        await asyncio.sleep(_RESTART_PAUSE_S)

@@ -1,0 +1,1 @@
+"""One node: a superblock store behind ranged HTTP."""

@@ -1,0 +1,179 @@
+"""``/v1/chunks/{key}``: store, read, check and remove one fragment."""
+
+import asyncio
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+from aiohttp import web
+
+from storage_server.node.byte_range import UnsatisfiableRange, matches_etag, parse_range
+from storage_server.node.errors import ReadFailed
+from storage_server.node.node_state import NodeState
+from storage_server.node.responses import SMALL_BYTES, HttpProblem, json_response
+from storage_server.node.store import Put, StoredFragment
+from storage_server.node.superblock_format import FRAGMENT_BYTES_MAX
+
+CHUNK_PREFIX = "/v1/chunks/"
+
+_KEY_PATTERN = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+# SHA-256 is 5 to 10 times slower where the processor does not help: never in the loop.
+_HASHERS = 2
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class ChunkHandlers:
+    """Responsible for one fragment's requests. Reads never wait for writes."""
+
+    def __init__(self, node: NodeState) -> None:
+        self._node = node
+        self._hashers = ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash")
+
+    def close(self) -> None:
+        """Let the threads go; no request may be under way."""
+        self._hashers.shutdown()
+
+    async def get(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Send the fragment, or one range of it."""
+        fragment, response, (start, stop) = self._open(request)
+        if response.status == 304:
+            return response
+        sender = self._node.sender
+        try:
+            if stop - start <= SMALL_BYTES:
+                data = await sender.read_small(fragment, start=start, stop=stop)
+                return web.Response(body=data, status=response.status, headers=response.headers)
+            await sender.send(request, response, fragment, start=start, stop=stop)
+        except BaseException as error:
+            if response.prepared and request.transport is not None:
+                # The head is out: cut, so that nobody takes what follows for the fragment.
+                request.transport.abort()
+            if isinstance(error, OSError) and not isinstance(error, ConnectionError):
+                raise ReadFailed(f"the disk did not give the bytes: {error}") from error
+            raise
+        return response
+
+    async def head(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Say what ``get`` would send."""
+        _, response, (start, stop) = self._open(request)
+        if response.status != 304:
+            response.content_length = stop - start
+        return response
+
+    async def put(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Store the body under its SHA-256; answer when it would survive a power cut."""
+        key = _key_in(request)
+        length = self._admitted_length(request)
+        node = self._node
+        if not node.put_budget.take(length):
+            raise HttpProblem(
+                503,
+                "BUSY",
+                "too many uploads at once",
+                headers={"Retry-After": "1"},
+                closes=True,
+            )
+        try:
+            started_s = node.clock()
+            if request.headers.get("Expect", "").lower() == "100-continue":
+                assert request.transport is not None
+                request.transport.write(_CONTINUE)
+            body = await self._read_body(request, length)
+            loop = asyncio.get_running_loop()
+            put = await loop.run_in_executor(self._hashers, Put.verified, key, body)
+            is_new = await node.writer.put(put)
+        finally:
+            node.put_budget.give_back(length)
+        node.metrics.observe_put(node.clock() - started_s)
+        content = {"key": key.hex(), "size": length}
+        headers = {"ETag": _etag(key)}
+        return json_response(content, status=201 if is_new else 200, headers=headers)
+
+    async def delete(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Remove the fragment; answer when that would survive a power cut."""
+        if not await self._node.writer.delete(_key_in(request)):
+            raise HttpProblem(404, "NOT_FOUND", "no such fragment here")
+        return web.Response(status=204)
+
+    def _open(
+        self, request: web.BaseRequest
+    ) -> tuple[StoredFragment, web.StreamResponse, tuple[int, int]]:
+        """Return the fragment, the head of the answer, and what part of the fragment it is."""
+        key = _key_in(request)
+        fragment = self._node.store.find(key)
+        length, etag = fragment.length_bytes, _etag(key)
+        headers = {
+            "ETag": etag,
+            "Accept-Ranges": "bytes",
+            "Cache-Control": "public, max-age=31536000, immutable",
+        }
+        if matches_etag(request.headers.get("If-None-Match"), etag):
+            return fragment, web.Response(status=304, headers=headers), (0, 0)
+        wanted = request.headers.get("Range")
+        if request.headers.get("If-Range", etag) != etag:
+            wanted = None  # the reader holds a part of something else
+        try:
+            span = parse_range(wanted, length)
+        except UnsatisfiableRange as error:
+            headers["Content-Range"] = f"bytes */{length}"
+            raise HttpProblem(
+                416, "RANGE", "one range of bytes within the fragment", headers=headers
+            ) from error
+        headers["Content-Type"] = "application/octet-stream"
+        if span is None:
+            return fragment, web.StreamResponse(headers=headers), (0, length)
+        headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{length}"
+        return fragment, web.StreamResponse(status=206, headers=headers), span
+
+    def _admitted_length(self, request: web.BaseRequest) -> int:
+        """Return the body's length if it may be read at all; nothing of it has been read yet."""
+        length = request.content_length
+        if length is None or "Transfer-Encoding" in request.headers:
+            raise HttpProblem(411, "LENGTH_REQUIRED", "send a Content-Length", closes=True)
+        if length == 0:
+            raise HttpProblem(400, "EMPTY", "a fragment has at least one byte")
+        if length > FRAGMENT_BYTES_MAX:
+            raise HttpProblem(413, "TOO_LARGE", f"at most {FRAGMENT_BYTES_MAX} bytes", closes=True)
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise HttpProblem(415, "ENCODING", "send the bytes as they are", closes=True)
+        facts = self._node.facts()
+        if facts.read_only_reason:
+            message = f"the node is read-only: {facts.read_only_reason}"
+            raise HttpProblem(503, "READ_ONLY", message, closes=True)
+        if facts.is_full:
+            raise HttpProblem(507, "NODE_FULL", "the node is full; ask another node", closes=True)
+        return length
+
+    async def _read_body(self, request: web.BaseRequest, length: int) -> bytes:
+        parts: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._node.config.limits.body_timeout_s):
+                while part := await request.content.readany():
+                    parts.append(part)
+                    self._node.metrics.bytes_in += len(part)
+        except TimeoutError as error:
+            raise HttpProblem(
+                408, "TOO_SLOW", "the body did not come in time", closes=True
+            ) from error
+        body = b"".join(parts)
+        assert len(body) == length  # the parser gives neither more nor less
+        return body
+
+
+def parse_key(name: str) -> bytes:
+    """Return the 32 bytes of a key written as 64 lower-case hex digits. Raises: HttpProblem."""
+    if not _KEY_PATTERN.fullmatch(name):
+        raise HttpProblem(400, "BAD_KEY", "a key is 64 hex digits in lower case")
+    return bytes.fromhex(name)
+
+
+def _key_in(request: web.BaseRequest) -> bytes:
+    """Return the key in a request's address, which must hold nothing else."""
+    if request.rel_url.raw_query_string:
+        raise HttpProblem(400, "BAD_KEY", "a fragment's address has no query")
+    return parse_key(request.rel_url.raw_path.removeprefix(CHUNK_PREFIX))
+
+
+def _etag(key: bytes) -> str:
+    return f'"{key.hex()}"'

@@ -1,0 +1,178 @@
+"""What a node is told at its start: one frozen value, built once from the command line."""
+
+import argparse
+import ipaddress
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redundancy.errors import ConfigError, UsageError
+from redundancy.quantities import parse_size as parse_size  # noqa: PLC0414 - also for importers
+from storage_server.node.lock import NODE_ID_PATTERN
+from storage_server.node.superblock_store import SUPERBLOCK_BYTES
+
+_TOKEN_CHARACTERS_MIN = 16
+
+# Smaller than a fragment is allowed: such a node refuses large ones. Far larger ones would make
+# compaction copy too much at once.
+_SUPERBLOCK_BYTES_MIN = 64 * 1024
+_SUPERBLOCK_BYTES_MAX = 64 << 30
+
+_RATE_PATTERN = re.compile(r"([^B]*?)(bit|B)/s")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLimits:
+    """Bounds on what peers can take from the node; the defaults are those of DESIGN section 6."""
+
+    keepalive_s: float = 15.0
+    body_timeout_s: float = 30.0  # for a whole request body
+    stall_timeout_s: float = 30.0  # for a reader that takes nothing
+    drain_s: float = 5.0  # for requests under way when the node is told to stop
+    connections_max: int = 1024
+    connections_per_peer_max: int = 64  # not for loopback: gateways and proxies come from there
+    put_bytes_in_flight_max: int = 256 * 1024 * 1024
+    # The reader's cancelled request wastes at most what is buffered here.
+    send_buffer_bytes: int = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Everything a node needs to know before it starts."""
+
+    data_dir: Path
+    node_id: str | None = None  # None: the name the data has, or a new one
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: any free one
+    capacity_bytes: int | None = None  # None: the size of the file system
+    zone: str = ""
+    advertise: tuple[str, ...] = ()
+    coordinators: tuple[str, ...] = ()
+    token: str | None = field(default=None, repr=False)
+    insecure: bool = False
+    upload_bytes_per_s: float | None = None
+    superblock_bytes: int = SUPERBLOCK_BYTES
+    limits: NodeLimits = field(default_factory=NodeLimits)
+
+    def __post_init__(self) -> None:
+        if self.node_id is not None and not NODE_ID_PATTERN.fullmatch(self.node_id):
+            raise ConfigError(
+                f"not a node id: {self.node_id!r}",
+                hint="use 1 to 63 letters, digits, dots, dashes or underscores",
+            )
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"not a port: {self.port}")
+        if self.upload_bytes_per_s is not None and self.upload_bytes_per_s <= 0:
+            raise ConfigError("an upload cap must be above zero")
+        if self.capacity_bytes is not None and self.capacity_bytes <= 0:
+            raise ConfigError("a capacity must be above zero")
+        if not _SUPERBLOCK_BYTES_MIN <= self.superblock_bytes <= _SUPERBLOCK_BYTES_MAX:
+            raise ConfigError("a superblock has 64 KiB to 64 GiB")
+        if self.token is None and not self.insecure and not is_loopback(self.host):
+            raise ConfigError(
+                f"refusing to listen on {self.host}: anyone who reaches it could write and delete",
+                hint="give a secret with --token-file FILE, or say --insecure if the network is "
+                "all yours",
+            )
+
+    @classmethod
+    def from_args(cls, args: argparse.Namespace) -> "NodeConfig":
+        """Build it from what ``add_node_arguments`` added. Raises: ConfigError, UsageError."""
+        host, port = parse_address(args.listen)
+        return cls(
+            data_dir=Path(args.data),
+            node_id=args.id,
+            host=host,
+            port=port,
+            capacity_bytes=parse_size(args.capacity) if args.capacity else None,
+            zone=args.zone,
+            advertise=tuple(args.advertise),
+            coordinators=tuple(args.coordinator),
+            token=read_token(Path(args.token_file)) if args.token_file else None,
+            insecure=args.insecure,
+            upload_bytes_per_s=parse_rate(args.max_upload) if args.max_upload else None,
+            superblock_bytes=parse_size(args.superblock_size),
+            limits=NodeLimits(keepalive_s=args.keepalive),
+        )
+
+
+def add_node_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of one node to a command."""
+    parser.add_argument("--id", help="the node's name; default: the one its data has")
+    parser.add_argument("--data", required=True, metavar="DIR", help="where fragments are kept")
+    parser.add_argument(
+        "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="port 0 takes a free one"
+    )
+    parser.add_argument("--capacity", metavar="SIZE", help="as in 50GiB; default: the whole disk")
+    parser.add_argument("--zone", default="", help="what fails together: a room, a site")
+    parser.add_argument(
+        "--advertise", action="append", default=[], metavar="URL", help="where others reach it"
+    )
+    parser.add_argument(
+        "--coordinator", action="append", default=[], metavar="URL", help="may be repeated"
+    )
+    parser.add_argument("--token-file", metavar="FILE", help="secret for writing and admin")
+    parser.add_argument(
+        "--insecure", action="store_true", help="let anyone on the network write and delete"
+    )
+    parser.add_argument("--max-upload", metavar="RATE", help="as in 10Mbit/s")
+    parser.add_argument(
+        "--superblock-size",
+        default="1GiB",
+        metavar="SIZE",
+        help="a data file grows no larger (default %(default)s)",
+    )
+    parser.add_argument(
+        "--keepalive",
+        type=float,
+        default=NodeLimits().keepalive_s,
+        metavar="S",
+        help="seconds an idle connection is kept (default %(default)s)",
+    )
+
+
+def parse_rate(text: str) -> float:
+    """Return the bytes per second in ``10Mbit/s`` or ``2MiB/s``. Raises: UsageError."""
+    match = _RATE_PATTERN.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"not a rate: {text!r}", hint="write it like 10Mbit/s or 2MB/s")
+    return parse_size(match[1]) / (8 if match[2] == "bit" else 1)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Split ``host:port`` or ``[::1]:port``. Raises: UsageError."""
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+        raise UsageError(f"not an address: {text!r}", hint="write it like 127.0.0.1:7000")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can be at ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+def read_token(path: Path) -> str:
+    """Return the secret in a file that only its owner may read. Raises: ConfigError, OSError."""
+    with path.open(encoding="ascii", errors="replace") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise ConfigError(
+                f"{path}: other users may read this secret", hint=f"run: chmod 600 {path}"
+            )
+        token = file.read(4096).strip()
+    if len(token) < _TOKEN_CHARACTERS_MIN or not token.isascii() or not token.isprintable():
+        raise ConfigError(
+            f"{path}: a token has at least {_TOKEN_CHARACTERS_MIN} printable characters",
+            hint="make one with: python3 -c 'import secrets; print(secrets.token_urlsafe())'",
+        )
+    return token

@@ -1,0 +1,120 @@
+"""One thread writes for everybody: what arrives while the disk syncs goes into the next sync.
+
+    put() -> queue -> [take all that wait] -> store.commit (write, sync, index) -> futures resolved
+
+With a disk that takes 8 ms to sync, 16 writers of 64 KiB get 44.6 MB/s this way, 5.4 without.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from redundancy.errors import EvenflowError
+from storage_server.node.errors import StoreReadOnly
+from storage_server.node.store import ChunkStore, Delete, Outcome, Put, Write
+
+log = logging.getLogger(__name__)
+
+# Bounds how long the first of a batch waits for the last; the bytes are bounded by the store.
+BATCH_WRITES_MAX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    write: Write
+    done: "asyncio.Future[Outcome]"
+
+
+class GroupCommit:
+    """Responsible for the writer thread: the only one that calls the store's ``commit``."""
+
+    def __init__(
+        self, store: ChunkStore, *, on_commit: Callable[[int, float], None] = lambda *_: None
+    ) -> None:
+        """Start the thread. Must be made, used and closed in a running event loop.
+
+        Args:
+            on_commit: told, in the loop, how many writes a commit held and how long it took (s).
+        """
+        self._store = store
+        self._on_commit = on_commit
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._is_closed = False
+        self.failure = ""  # set when the store broke in a way nobody foresaw: nothing is written
+        self._thread = threading.Thread(target=self._run, name="superblock-writer", daemon=True)
+        self._thread.start()
+
+    async def put(self, put: Put) -> bool:
+        """Store a fragment; return whether it is new, once it would survive a power cut.
+
+        Raises: StoreFull, StoreReadOnly.
+        """
+        return await self._submit(put)
+
+    async def delete(self, key: bytes) -> bool:
+        """Remove a fragment; return whether it was there, once that would survive a power cut.
+
+        Raises: StoreFull, StoreReadOnly.
+        """
+        return await self._submit(Delete(key))
+
+    async def close(self) -> None:
+        """Finish what waits, then stop the thread."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    async def _submit(self, write: Write) -> bool:
+        if self._is_closed:
+            raise StoreReadOnly("the node is stopping", hint="ask another node")
+        done: asyncio.Future[Outcome] = self._loop.create_future()
+        self._queue.put(_Waiting(write, done))
+        # A client that goes away must not take the future from the thread that resolves it.
+        outcome = await asyncio.shield(done)
+        if isinstance(outcome, EvenflowError):
+            raise outcome
+        return outcome
+
+    def _run(self) -> None:
+        batch = [self._queue.get()]
+        while batch[0] is not None:
+            self._take_waiting(batch)
+            waiting = [each for each in batch if each is not None]
+            started_s = time.perf_counter()
+            outcomes = self._commit([each.write for each in waiting])
+            took_s = time.perf_counter() - started_s
+            self._loop.call_soon_threadsafe(self._resolve, waiting, outcomes, took_s)
+            batch = [None] if batch[-1] is None else [self._queue.get()]
+
+    def _take_waiting(self, batch: list[_Waiting | None]) -> None:
+        """Add what waits, up to the limit or to the word to stop, which comes last."""
+        while batch[-1] is not None and len(batch) < BATCH_WRITES_MAX:
+            try:
+                batch.append(self._queue.get_nowait())
+            except queue.Empty:
+                return
+
+    def _commit(self, writes: list[Write]) -> list[Outcome]:
+        if not self.failure:
+            try:
+                return self._store.commit(writes)
+            except Exception as error:  # top of the thread: nobody may wait for ever
+                log.exception("the store failed in an unforeseen way; nothing more is written")
+                self.failure = f"{type(error).__name__}: {error}"
+        broken = StoreReadOnly(
+            f"the node is read-only: {self.failure}",
+            hint="the write may or may not be stored; ask another node",
+        )
+        return [broken for _ in writes]
+
+    def _resolve(self, waiting: list[_Waiting], outcomes: list[Outcome], took_s: float) -> None:
+        for each, outcome in zip(waiting, outcomes, strict=True):
+            if not each.done.done():
+                each.done.set_result(outcome)
+        self._on_commit(len(waiting), took_s)

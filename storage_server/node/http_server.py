@@ -1,0 +1,161 @@
+"""The edge of the node: one aiohttp protocol per connection, with the limits set on its socket."""
+
+import logging
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
+from aiohttp.web_protocol import RequestHandler
+
+from redundancy.errors import ConfigError
+from storage_server.node.config import NodeLimits, is_loopback
+from storage_server.node.metrics import NodeMetrics
+from storage_server.node.responses import SERVER_NAME, HttpProblem, problem_response
+
+log = logging.getLogger(__name__)
+
+HEADER_BYTES_MAX = 8 * 1024
+_HEADERS_MAX = 64
+
+# After a refusal the rest of the body is read and dropped for this long: closing at once would
+# make the peer's kernel throw the answer away.
+_LINGER_S = 2.0
+
+# What the C parser hands over at once; 64 KiB, aiohttp's default, costs more wake-ups.
+_READ_BUFFER_BYTES = 256 * 1024
+
+_OVERLOADED = (
+    b"HTTP/1.1 503 Service Unavailable\r\nServer: evenflow-node\r\nRetry-After: 1\r\n"
+    b"Connection: close\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+def require_c_parser() -> None:
+    """Refuse to run on aiohttp's pure Python parser: most of its past holes were in there.
+
+    Raises: ConfigError.
+    """
+    if HttpRequestParser is HttpRequestParserPy:
+        raise ConfigError(
+            "aiohttp was installed without its C parser",
+            hint="install an aiohttp wheel for this platform, and unset AIOHTTP_NO_EXTENSIONS",
+        )
+
+
+class NodeServer(web.Server):
+    """Responsible for making a protocol for each connection, and for how many there are."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        limits: NodeLimits,
+        metrics: NodeMetrics,
+    ) -> None:
+        super().__init__(
+            handler,
+            access_log=None,
+            logger=log,
+            keepalive_timeout=limits.keepalive_s,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            max_headers=_HEADERS_MAX,
+            lingering_time=_LINGER_S,
+            read_bufsize=_READ_BUFFER_BYTES,
+            auto_decompress=False,
+        )
+        self.limits = limits
+        self.metrics = metrics
+        self._open: set[NodeProtocol] = set()
+        self._open_by_peer: Counter[str] = Counter()
+
+    def __call__(self) -> "NodeProtocol":
+        """Return the protocol for one new connection."""
+        return NodeProtocol(self, loop=self._loop, **self._kwargs)
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are."""
+        return len(self._open)
+
+    def admit(self, protocol: "NodeProtocol", peer: str) -> bool:
+        """Count a connection in; return whether there is room for it."""
+        too_many = len(self._open) >= self.limits.connections_max
+        from_peer = self._open_by_peer[peer]
+        crowds = from_peer >= self.limits.connections_per_peer_max and not is_loopback(peer)
+        if too_many or crowds:
+            self.metrics.connections_refused += 1
+            return False
+        self._open.add(protocol)
+        self._open_by_peer[peer] += 1
+        return True
+
+    def dismiss(self, protocol: "NodeProtocol", peer: str) -> None:
+        """Count a connection out, if it was in."""
+        if protocol in self._open:
+            self._open.remove(protocol)
+            self._open_by_peer[peer] -= 1
+            if not self._open_by_peer[peer]:
+                del self._open_by_peer[peer]
+
+
+class NodeProtocol(RequestHandler):
+    """Responsible for one connection: its socket's limits and the answer to what is not HTTP."""
+
+    __slots__ = ("_peer", "_server")
+
+    def __init__(self, server: NodeServer, **kwargs: Any) -> None:
+        super().__init__(server, **kwargs)
+        self._server = server
+        self._peer = ""
+
+    def connection_made(self, transport: Any) -> None:
+        """Set the socket's limits, or turn the connection away."""
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if peer else ""
+        if not self._server.admit(self, self._peer):
+            self._force_close = True
+            transport.write(_OVERLOADED)
+            transport.close()
+            return
+        limit_socket(transport.get_extra_info("socket"), self._server.limits)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Make room for the next connection."""
+        self._server.dismiss(self, self._peer)
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it repeats the peer's bytes
+    ) -> web.StreamResponse:
+        """Answer what could not be parsed, without repeating any of it, and close."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the response has begun; it can only be cut")
+        if isinstance(exc, LineTooLong):
+            problem = HttpProblem(431, "HEADER_TOO_LARGE", "at most 8 KiB of header", closes=True)
+        elif isinstance(exc, BadHttpMessage) or status < 500:
+            problem = HttpProblem(status, "BAD_REQUEST", "not a valid HTTP request", closes=True)
+        else:
+            log.error("unforeseen error while answering", exc_info=exc)
+            problem = HttpProblem(500, "BUG", "unforeseen error; see the node's log", closes=True)
+        self._server.metrics.count_request("other", "unparsed", problem.status)
+        response = problem_response(problem)
+        response.headers["Server"] = SERVER_NAME
+        return response
+
+
+def limit_socket(connection: socket.socket, limits: NodeLimits) -> None:
+    """Bound what a slow reader can hold, and how long it may hold it."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, limits.send_buffer_bytes)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(
+        socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(limits.stall_timeout_s * 1000)
+    )

@@ -1,0 +1,133 @@
+"""``/v1/pull``: fetch a fragment from another node, so that no coordinator carries bytes."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+from aiohttp import web
+
+from smart_client import wire
+from smart_client.errors import InvalidRequest, NodeUnreachable
+from smart_client.transport.errors import TransportFailure
+from smart_client.transport.nodes import NodeConnections
+from storage_server.node.chunk_handlers import parse_key
+from storage_server.node.errors import FragmentTooLarge, HashMismatch, StoreReadOnly
+from storage_server.node.group_commit import GroupCommit
+from storage_server.node.node_state import NodeState
+from storage_server.node.responses import HttpProblem, json_response
+from storage_server.node.store import Put
+from storage_server.node.superblock_format import FRAGMENT_BYTES_MAX
+
+# A key and some addresses.
+_BODY_BYTES_MAX = 16 * 1024
+_SOURCES_MAX = 16
+
+# One source gets this long for a whole fragment, 4 MiB at 2 Mbit/s.
+SOURCE_TIMEOUT_S = 20.0
+
+
+class PullOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """What a coordinator orders."""
+
+    key: wire.Sha256Hex
+    sources: tuple[str, ...] = msgspec.field(name="from")
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.sources) <= _SOURCES_MAX:
+            raise ValueError(f"name 1 to {_SOURCES_MAX} sources")
+        wire.NodeRecord(id="source", urls=self.sources)  # refuses what is not http://host:port
+
+
+class _Collector:
+    """Responsible for holding what comes, and for not holding more than a fragment."""
+
+    def __init__(self) -> None:
+        self.body = bytearray()
+
+    def connected(self, rtt_s: float) -> None:
+        """See ``PieceSink``."""
+
+    def first_byte(self) -> None:
+        """See ``PieceSink``."""
+
+    def data(self, block: bytes) -> None:
+        """See ``PieceSink``. Raises: FragmentTooLarge."""
+        if len(self.body) + len(block) > FRAGMENT_BYTES_MAX:
+            raise FragmentTooLarge(f"the source sends more than {FRAGMENT_BYTES_MAX} bytes")
+        self.body += block
+
+
+async def pull(store: GroupCommit, key: bytes, urls: Sequence[str]) -> int:
+    """Fetch a fragment from the first address that gives the right bytes, and store it.
+
+    Returns: its size, once it would survive a power cut.
+    Raises: NodeUnreachable: no source gave it; StoreFull, StoreReadOnly.
+    """
+    trouble = []
+    for url in urls:
+        try:
+            async with asyncio.timeout(SOURCE_TIMEOUT_S):
+                body = await _fetch(key, url)
+            put = await asyncio.to_thread(Put.verified, key, body)
+        except (TransportFailure, TimeoutError, FragmentTooLarge, HashMismatch) as error:
+            trouble.append(f"{url}: {str(error) or type(error).__name__}")
+            continue
+        await store.put(put)
+        return len(body)
+    raise NodeUnreachable(f"no source gave fragment {key.hex()}", detail={"tried": trouble})
+
+
+async def _fetch(key: bytes, url: str) -> bytes:
+    collector = _Collector()
+    source = NodeConnections(wire.NodeRecord(id="source", urls=(url,)))
+    try:
+        await source.fetch(key.hex(), 0, None, collector)
+    finally:
+        await source.close()
+    return bytes(collector.body)
+
+
+class PullHandler:
+    """Responsible for carrying out orders to fetch. They are writes: access is as for a put."""
+
+    def __init__(self, node: NodeState) -> None:
+        self._node = node
+
+    async def pull(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Fetch one fragment; answer with its size when it would survive a power cut."""
+        order = await self._read(request)
+        key = parse_key(order.key)
+        facts = self._node.facts()
+        if facts.read_only_reason:
+            raise StoreReadOnly(f"the node is read-only: {facts.read_only_reason}")
+        if facts.is_full:
+            raise HttpProblem(507, "NODE_FULL", "the node is full; ask another node")
+        if self._node.store.has(key):
+            size = self._node.store.find(key).length_bytes
+            return json_response({"key": order.key, "size": size})
+        budget = self._node.put_budget
+        if not budget.take(FRAGMENT_BYTES_MAX):
+            raise HttpProblem(503, "BUSY", "too many uploads at once", headers={"Retry-After": "1"})
+        try:
+            size = await pull(self._node.writer, key, order.sources)
+        except NodeUnreachable as error:
+            raise HttpProblem(502, "NO_SOURCE", f"{error.message}: {error.detail}") from error
+        finally:
+            budget.give_back(FRAGMENT_BYTES_MAX)
+        return json_response({"key": order.key, "size": size}, status=201)
+
+    async def _read(self, request: web.BaseRequest) -> PullOrder:
+        length = request.content_length
+        if length is None:
+            raise HttpProblem(411, "LENGTH_REQUIRED", "send a Content-Length", closes=True)
+        if length > _BODY_BYTES_MAX:
+            raise HttpProblem(413, "TOO_LARGE", f"at most {_BODY_BYTES_MAX} bytes", closes=True)
+        try:
+            async with asyncio.timeout(self._node.config.limits.body_timeout_s):
+                return wire.decode(await request.content.read(), PullOrder)
+        except TimeoutError as error:
+            raise HttpProblem(
+                408, "TOO_SLOW", "the body did not come in time", closes=True
+            ) from error
+        except InvalidRequest as error:
+            raise HttpProblem(400, "BAD_REQUEST", error.message) from error

@@ -1,0 +1,104 @@
+"""Real processes for end-to-end tests: a cluster on loopback, and the commands a user types."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+COMMAND_TIMEOUT_S = 90.0
+
+
+@dataclass
+class Done:
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return json.loads(self.out.splitlines()[-1])
+
+
+@dataclass
+class RealCluster:
+    """Responsible for one cluster of real processes in ``directory``."""
+
+    directory: Path
+    coordinator: str = ""
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    is_whole: bool = True
+
+    def storage_server(self, *words: str) -> Done:
+        """Run ``storage-server cluster WORDS`` on this cluster."""
+        return run("storage_server", "cluster", *words, "--dir", str(self.directory), "--json")
+
+    def up(self, count: int = 5, *options: str) -> None:
+        done = self.storage_server("up", "-n", str(count), *options)
+        assert done.code == 0, done
+        cluster = done.json["cluster"]
+        self.coordinator = cluster["coordinator"]["url"]
+        self.nodes = cluster["nodes"]
+
+    def down(self) -> None:
+        done = self.storage_server("down", "--purge")
+        assert done.code == 0, done
+
+    def pid(self, position: int) -> int:
+        return self.nodes[position]["pid"]
+
+    def signal(self, position: int, number: int) -> None:
+        self.is_whole = False
+        os.kill(self.pid(position), number)
+
+    def mend(self) -> None:
+        """Thaw and restart whatever a test broke."""
+        if self.is_whole:
+            return
+        self.is_whole = True
+        self.storage_server("thaw", *(node["id"] for node in self.nodes))
+        self.up(len(self.nodes))
+
+    def client(self, *words: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Done:
+        """Run ``smart-client WORDS`` against this cluster."""
+        return run("smart_client", *words, "--coordinator", self.coordinator, timeout_s=timeout_s)
+
+
+def run(module: str, *words: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Done:
+    """Run one of our commands as a user would, with nothing of ours in its environment."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("SMART_CLIENT", "STORAGE_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env=clean,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def serving(cluster: RealCluster) -> Iterator[str]:
+    """Run ``smart-client serve`` on a free port; yield its URL."""
+    words = ["serve", "--listen", "127.0.0.1:0", "--coordinator", cluster.coordinator, "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "smart_client", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())["url"]
+    finally:
+        process.terminate()
+        process.wait(20)
+        process.stdout.close()
