@@ -1,0 +1,229 @@
+"""Real players on the gateway: mpv and headless Chromium play and seek the original."""
+
+import asyncio
+import hashlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.real_cluster import RealCluster, serving
+
+pytestmark = pytest.mark.real
+
+CHROMIUM = shutil.which("chromium")
+needs_mpv = pytest.mark.skipif(shutil.which("mpv") is None, reason="mpv is not installed")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def url(running: RealCluster, clip: Path) -> Iterator[str]:
+    """The gateway's URL of a stored clip."""
+    done = running.client("put", str(clip), "--name", "clip", "--redundancy", "rs:3+2")
+    assert done.code == 0, done
+    with serving(running) as gateway:
+        yield f"{gateway}/v/clip"
+
+
+def fetch(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, dict(answer.headers), answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read()
+
+
+def test_the_gateway_serves_ranges_of_the_original(url: str, clip: Path) -> None:
+    whole = clip.read_bytes()
+    status, headers, body = fetch(url)
+    assert (status, body) == (200, whole)
+    assert headers["Accept-Ranges"] == "bytes"
+    assert headers["Content-Type"] == "video/mp4"
+    etag = headers["ETag"]
+    assert etag == f'"{hashlib.sha256(whole).hexdigest()}"'
+    size = len(whole)
+    for asked, start, stop in (
+        ("bytes=0-0", 0, 1),
+        ("bytes=100-299999", 100, 300_000),
+        (f"bytes={size - 7}-", size - 7, size),
+        ("bytes=-500", size - 500, size),
+        (f"bytes=5-{size * 9}", 5, size),
+    ):
+        status, headers, body = fetch(url, Range=asked)
+        assert status == 206
+        assert headers["Content-Range"] == f"bytes {start}-{stop - 1}/{size}"
+        assert body == whole[start:stop]
+    status, headers, _ = fetch(url, Range=f"bytes={size}-")
+    assert status == 416
+    assert headers["Content-Range"] == f"bytes */{size}"
+    assert fetch(url, Range="bytes=9-3")[0] == 200, "nonsense is ignored"
+    assert fetch(url, Range="bytes=0-1,5-6")[0] == 200, "several ranges are not served"
+    assert fetch(url, **{"If-None-Match": etag})[0] == 304
+    assert fetch(url, **{"If-Range": etag, "Range": "bytes=0-9"})[0] == 206
+    assert fetch(url, **{"If-Range": '"other"', "Range": "bytes=0-9"})[0] == 200
+    status, _, body = fetch(url.replace("/clip", "/clop"))
+    assert status == 404
+    assert "clip" in json.loads(body)["error"]["message"]
+
+
+def test_head_tells_the_size_without_a_body(url: str, clip: Path) -> None:
+    request = urllib.request.Request(url, method="HEAD")
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        assert int(answer.headers["Content-Length"]) == clip.stat().st_size
+        assert answer.read() == b""
+
+
+class Mpv:
+    """mpv without a screen, driven by its JSON IPC."""
+
+    def __init__(self, url: str, place: Path) -> None:
+        self._path = str(place / "mpv.sock")
+        self.process = subprocess.Popen(
+            [
+                *("mpv", "--no-config", "--vo=null", "--ao=null", "--idle=no", "--keep-open=yes"),
+                *("--really-quiet", "--demuxer-max-bytes=2MiB", f"--input-ipc-server={self._path}"),
+                url,
+            ],
+            stdin=subprocess.DEVNULL,
+        )
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(20)
+        limit_s = time.monotonic() + 20
+        while True:
+            try:
+                self._socket.connect(self._path)
+                break
+            except OSError:
+                assert self.process.poll() is None, "mpv ended"
+                assert time.monotonic() < limit_s
+                time.sleep(0.05)
+        self._lines = self._socket.makefile("rb")
+        self._count = 0
+
+    def ask(self, *words: object) -> object:
+        self._count += 1
+        message = json.dumps({"command": words, "request_id": self._count}) + "\n"
+        self._socket.sendall(message.encode())
+        while True:
+            answer = json.loads(self._lines.readline())
+            if answer.get("request_id") == self._count:
+                return answer.get("data") if answer["error"] == "success" else None
+
+    def wait_for_position(self, low_s: float, high_s: float) -> float:
+        limit_s = time.monotonic() + 20
+        while time.monotonic() < limit_s:
+            position = self.ask("get_property", "time-pos")
+            seeking = self.ask("get_property", "seeking")
+            if isinstance(position, float) and low_s <= position <= high_s and not seeking:
+                return position
+            time.sleep(0.05)
+        raise AssertionError(f"mpv is at {position}, wanted {low_s}..{high_s}")
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@needs_mpv
+@pytest.mark.player
+def test_mpv_plays_and_seeks(url: str, tmp_path: Path) -> None:
+    mpv = Mpv(url, tmp_path)
+    try:
+        mpv.wait_for_position(0.3, 3.0)
+        for target_s in (8.0, 2.0, 10.0):
+            mpv.ask("seek", target_s, "absolute+exact")
+            at_s = mpv.wait_for_position(target_s, target_s + 2.0)
+            mpv.wait_for_position(at_s + 0.3, at_s + 3.0)  # and it plays on from there
+        mpv.ask("set_property", "speed", 8)
+        limit_s = time.monotonic() + 20
+        while not mpv.ask("get_property", "eof-reached"):
+            assert time.monotonic() < limit_s
+            time.sleep(0.1)
+    finally:
+        mpv.close()
+
+
+@needs_mpv
+@pytest.mark.player
+def test_play_opens_mpv_by_itself_and_ends_with_it(cluster: RealCluster, url: str) -> None:
+    command = "mpv --no-config --vo=null --ao=null --really-quiet --speed=20 {url}"
+    done = cluster.client("play", "clip", "--player", command, "--json")
+    assert done.code == 0, done
+    session = done.json["session"]
+    assert session["qoe_source"] == "none", "what the player saw was not measured, so not claimed"
+    assert session["startup_s"] is None
+    assert session["delivered_bytes"] > 0
+
+
+def test_a_player_that_fails_or_is_missing_ends_with_code_eleven(
+    cluster: RealCluster, url: str
+) -> None:
+    for player, text in (("nosuchplayer", "not installed"), ("false", "without playing")):
+        done = cluster.client("play", "clip", "--player", player, "--json")
+        assert done.code == 11, done
+        assert text in done.json["error"]["message"]
+
+
+PAGE = """<!doctype html><video id=v muted playsinline src="{url}"></video><script>
+const v = document.getElementById('v'); window.log = [];
+for (const kind of ['playing', 'waiting', 'seeked', 'ended', 'error', 'stalled'])
+  v.addEventListener(kind, () => window.log.push([kind, v.currentTime]));
+</script>"""
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_chromium_plays_and_seeks_while_nodes_freeze_and_die(
+    cluster: RealCluster, url: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("playwright", reason="needs the extra 'browser'")
+    page_file = tmp_path / "page.html"
+    page_file.write_text(PAGE.format(url=url))
+    asyncio.run(_drive_chromium(cluster, page_file))
+
+
+async def _drive_chromium(cluster: RealCluster, page_file: Path) -> None:
+    from playwright.async_api import async_playwright  # noqa: PLC0415
+
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                *("--no-sandbox", "--autoplay-policy=no-user-gesture-required"),
+                *("--disable-background-networking", "--disable-component-update"),
+            ],
+        )
+        page = await browser.new_page()
+        await page.goto(page_file.as_uri())
+        await page.evaluate("document.getElementById('v').play()")
+        await page.wait_for_function("document.getElementById('v').currentTime > 0.5")
+        cluster.signal(0, signal.SIGSTOP)
+        for target_s in (9.0, 3.0, 7.0):
+            await page.evaluate(f"document.getElementById('v').currentTime = {target_s}")
+            await page.wait_for_function(
+                f"!v.seeking && v.currentTime > {target_s} + 0.3 && v.currentTime < {target_s} + 3"
+            )
+        cluster.signal(3, signal.SIGKILL)
+        await page.evaluate("document.getElementById('v').currentTime = 10.5")
+        await page.wait_for_function("window.log.some(([kind]) => kind === 'ended')")
+        log = await page.evaluate("window.log")
+        assert not [entry for entry in log if entry[0] == "error"]
+        assert await page.evaluate("document.getElementById('v').videoWidth") == 640
+        await browser.close()
+
+
+def test_a_gateway_on_a_taken_port_says_so(cluster: RealCluster, url: str) -> None:
+    taken = url.split("/")[2]
+    done = cluster.client("serve", "--listen", taken, "--json")
+    assert done.code != 0
+    assert "cannot listen" in done.json["error"]["message"]
