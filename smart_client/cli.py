@@ -11,6 +11,13 @@ from smart_client.config import parse_seconds
 
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 
+# Modules of the commands, loaded when one of theirs is called.
+TRANSFER = "smart_client.command_line.transfer"
+LIBRARY = "smart_client.command_line.library"
+PLAY = "smart_client.command_line.play"
+HEALTH = "smart_client.command_line.health"
+DEMO = "smart_client.command_line.demo"
+
 # Named here so that nothing has to be loaded for --help; a test compares them with the schedulers.
 SCHEDULER_NAMES = ("smart", "round-robin", "vstack-score", "naive")
 
@@ -51,7 +58,7 @@ def make_parser() -> CommandParser:
 
 
 def _add_library_commands(commands: Commands) -> None:
-    put = _add(commands, "put", "library", "Store video files.", epilog=_PUT)
+    put = _add(commands, "put", TRANSFER, "Store video files.", epilog=_PUT)
     put.add_argument("files", nargs="+", metavar="FILE")
     put.add_argument("--name", help="what to call it (default: the file's name without its suffix)")
     put.add_argument(
@@ -60,13 +67,13 @@ def _add_library_commands(commands: Commands) -> None:
         metavar="HOW",
         help="auto, rs:3+2 (any 3 of 5 fragments suffice) or rep:3 (3 whole copies)",
     )
-    get = _add(commands, "get", "library", "Fetch a video, byte for byte, verified.")
+    get = _add(commands, "get", TRANSFER, "Fetch a video, byte for byte, verified.")
     get.add_argument("video")
     get.add_argument(
         "-o", "--output", metavar="FILE", help="where to (default: its name; - is stdout)"
     )
     get.add_argument("--force", action="store_true", help="replace an existing file")
-    cat = _add(commands, "cat", "library", "Write a video to standard output.")
+    cat = _add(commands, "cat", TRANSFER, "Write a video to standard output.")
     cat.add_argument("video")
     for parser in (get, cat):
         parser.add_argument("--range", metavar="A-B", help="only these bytes, both ends included")
@@ -77,13 +84,13 @@ def _add_library_commands(commands: Commands) -> None:
             metavar="S",
             help="give up after so long without a byte (default 30s)",
         )
-    ls = _add(commands, "ls", "library", "List the library.")
+    ls = _add(commands, "ls", LIBRARY, "List the library.")
     ls.add_argument("glob", nargs="?", metavar="GLOB", help="only names that match")
     ls.add_argument("--names", action="store_true", help="names only, one a line")
-    info = _add(commands, "info", "library", "Show how a video is stored.")
+    info = _add(commands, "info", LIBRARY, "Show how a video is stored.")
     info.add_argument("video")
     info.add_argument("--chunks", action="store_true", help="also where every chunk lies")
-    rm = _add(commands, "rm", "library", "Remove videos and free their space.")
+    rm = _add(commands, "rm", LIBRARY, "Remove videos and free their space.")
     rm.add_argument("videos", nargs="+", metavar="VIDEO")
     rm.add_argument("--yes", action="store_true", help="do not ask")
     rm.add_argument("--dry-run", action="store_true", help="only say what it would free")
@@ -92,7 +99,7 @@ def _add_library_commands(commands: Commands) -> None:
 
 
 def _add_play_commands(commands: Commands) -> None:
-    player = _add(commands, "play", "play", "Play a video.", epilog=_PLAY)
+    player = _add(commands, "play", PLAY, "Play a video.", epilog=_PLAY)
     player.add_argument("video")
     player.add_argument(
         "--player",
@@ -106,7 +113,7 @@ def _add_play_commands(commands: Commands) -> None:
     )
     player.set_defaults(range=None)
     _add_screen_options(player)
-    server = _add(commands, "serve", "play", "Serve every video at http://HOST:PORT/v/NAME.")
+    server = _add(commands, "serve", PLAY, "Serve every video at http://HOST:PORT/v/NAME.")
     server.add_argument("--listen", metavar="HOST:PORT", help="default 127.0.0.1:8480")
     for parser in (player, server):
         _add_session_options(parser)
@@ -130,10 +137,10 @@ def _add_session_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_health_commands(commands: Commands) -> None:
-    status = _add(commands, "status", "health", "Is everything safe? Verdict first.")
+    status = _add(commands, "status", HEALTH, "Is everything safe? Verdict first.")
     status.add_argument("--watch", action="store_true", help="again every 2 s")
-    doctor = _add(commands, "doctor", "health", "Check each step between here and a playing video.")
-    config = _add(commands, "config", "health", "Show every setting (`config show --origin`).")
+    doctor = _add(commands, "doctor", HEALTH, "Check each step between here and a playing video.")
+    config = _add(commands, "config", HEALTH, "Show every setting (`config show --origin`).")
     config.add_argument("action", choices=("show",), nargs="?", default="show")
     config.add_argument("--origin", action="store_true", help="and where each value comes from")
     for parser in (status, doctor, config):
@@ -143,14 +150,11 @@ def _add_health_commands(commands: Commands) -> None:
 def _add(
     commands: Commands, name: str, module: str, summary: str, *, epilog: str = ""
 ) -> CommandParser:
-    handler = later(f"smart_client.command_line.{module}", name)
-    return add_command(commands, name, handler, summary, epilog=epilog)
+    return add_command(commands, name, later(module, name), summary, epilog=epilog)
 
 
 def _add_demo(commands: Commands) -> None:
-    demo = _add(
-        commands, "demo", "demo", "Show it all on this machine, in real time.", epilog=_DEMO
-    )
+    demo = _add(commands, "demo", DEMO, "Show it all on this machine, in real time.", epilog=_DEMO)
     demo.add_argument("file", nargs="?", metavar="FILE", help="a video (default: a clip it makes)")
     demo.add_argument("--nodes", type=int, choices=range(5, 17), default=5, metavar="5..16")
     demo.add_argument("--seconds", type=parse_seconds, default=30.0, help="length of its clip")

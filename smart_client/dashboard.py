@@ -8,6 +8,7 @@ import termios
 import time
 import tty
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TextIO
 
 import msgspec
@@ -18,7 +19,7 @@ from smart_client.core import commands, events
 from smart_client.core.commands import Command
 from smart_client.core.events import Event
 from smart_client.narration import WORTH_A_LINE, clock, record, sentence
-from smart_client.panels import DashboardView
+from smart_client.panels import DashboardView, picture_svg
 from smart_client.stream import StreamReader, VideoStream
 
 
@@ -71,11 +72,13 @@ class Dashboard:
         self._reader = reader
         self._quit = asyncio.Event()
         self._paused = False
+        self._size = (120, 36)
         self.view = view
 
     async def run(self, console: Console, *, repaints_per_s: float = 4.0) -> None:
         """Repaint until cancelled; return when the user quits."""
         loop = asyncio.get_running_loop()
+        self._size = console.size
         with (
             Live(self.view, console=console, screen=True, auto_refresh=False) as live,
             raw_keys(loop, self._key),
@@ -96,9 +99,21 @@ class Dashboard:
             self._quit.set()
         elif key == "?":
             self.view.shows_help = not self.view.shows_help
+        elif key == "s":
+            self._save_picture()
         elif key == " " and self._reader is not None and self._reader.core.paced:
             self._paused = not self._paused
             self._stream.driver.post(events.ReaderPaused(self._reader.number, self._paused))
+
+    def _save_picture(self) -> None:
+        """Write what the screen shows to an SVG file here, and say so among the events."""
+        path = Path(f"{self.view.title}-{time.strftime('%H%M%S')}.svg")
+        try:
+            path.write_text(picture_svg(self.view, self._size), encoding="utf-8")
+        except OSError as error:
+            self.view.events.append(f"cannot write {path}: {error.strerror}")
+        else:
+            self.view.events.append(f"saved {path}")
 
 
 @contextlib.contextmanager

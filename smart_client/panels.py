@@ -3,6 +3,8 @@
 Below ``WIDE_COLUMNS`` columns are dropped by priority, so nothing is ever cut in the middle.
 """
 
+import io
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from smart_client.narration import clock, duration_text
 WIDE_COLUMNS = 100
 HISTORY = 24  # samples in a sparkline
 EVENT_LINES = 6
+MATRIX_CELL_MAX = 4  # columns of a chunk when there is room
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _MARKS = {
@@ -91,7 +94,7 @@ class DashboardView:
     history: History = field(default_factory=History)
     events: deque[str] = field(default_factory=lambda: deque(maxlen=200))
     snapshot: Snapshot | None = None
-    keys: str = "q quit   space pause   ? help"
+    keys: str = "q quit   space pause   s save picture   ? help"
     shows_help: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -103,7 +106,7 @@ class DashboardView:
         wide = width >= WIDE_COLUMNS
         yield Group(
             self._header(self.snapshot),
-            self._receipt(self.snapshot),
+            self._receipt(self.snapshot, width),
             self._buffer(self.snapshot, width),
             Text(),
             self._nodes(self.snapshot, wide=wide),
@@ -122,22 +125,28 @@ class DashboardView:
         line.append(f"  {self.layout}", style="cyan")
         return line
 
-    def _receipt(self, shot: Snapshot) -> Text:
+    def _receipt(self, shot: Snapshot, width: int) -> Text:
         start = duration_text(shot.startup_s) if shot.startup_s >= 0 else "-"
         line = Text(f"   start {start}   stalls ")
         line.append(str(shot.stalls), style="bold red" if shot.stalls else "green")
         if shot.stalled_s:
             line.append(f" ({duration_text(shot.stalled_s)})")
-        line.append(f"   takeovers {shot.takeovers}   reissued {shot.reissues}")
-        line.append(f"   {size_text(shot.received_bytes)} (+{100 * shot.extra_share:.1f} %)")
-        if self.url:
-            line.append(f"   {self.url}", style="blue")
+        # The rest by priority, as far as it fits.
+        for text, style in (
+            (f"{size_text(shot.received_bytes)} (+{100 * shot.extra_share:.1f} %)", ""),
+            (self.url, "blue"),
+            (f"takeovers {shot.takeovers}", ""),
+            (f"reissued {shot.reissues}", ""),
+        ):
+            if text and len(line) + 3 + len(text) < width:
+                line.append("   ")
+                line.append(text, style=style)
         return line
 
     def _buffer(self, shot: Snapshot, width: int) -> Text:
         goal_s = min(shot.window_s, max(1.0, shot.end_s - shot.position_s))
         share = min(1.0, shot.buffered_s / goal_s)
-        cells = max(10, min(60, width - 34))
+        cells = max(10, min(60, width - 28))
         full = int(share * cells)
         color = "red" if shot.buffered_s < 2 else "yellow" if shot.buffered_s < 10 else "green"
         line = Text(f"   buffer {shot.buffered_s:5.1f} s ")
@@ -184,19 +193,22 @@ class DashboardView:
         return cells
 
     def _matrix(self, shot: Snapshot, width: int) -> list[Text]:
-        """Draw node x chunk; the columns follow the playhead."""
-        columns = max(8, min(self.chunk_count, width - 20))
+        """Draw node x chunk; the columns follow the playhead, few chunks get wide cells."""
+        room = width - 20
+        columns = max(8, min(self.chunk_count, room))
+        cell = max(1, min(MATRIX_CELL_MAX, room // columns))
         first = max(0, min(shot.playhead_chunk - columns // 3, self.chunk_count - columns))
         last = min(self.chunk_count, first + columns)
         ruler = "".join(
-            "▼" if c == shot.playhead_chunk else "┊" if c % 10 == 0 else " "
+            ("▼" if c == shot.playhead_chunk else "┊" if c % 10 == 0 else " ").ljust(cell)
             for c in range(first, last)
         )
         lines = [Text(f"{'chunk':>15} {first:<3}", style="dim") + Text(ruler, style="bold")]
         for index, node in enumerate(shot.nodes):
             line = Text(f"{index:>2} {node.id[:14]:<16}")
             for chunk in range(first, last):
-                line.append(*_MARKS[self.ledger.mark(index, chunk)])
+                symbol, style = _MARKS[self.ledger.mark(index, chunk)]
+                line.append(symbol * max(1, cell - 1) + " " * (cell > 1), style=style)
             lines.append(line)
         return lines
 
@@ -206,6 +218,18 @@ class DashboardView:
 
 
 HELP = (
-    "■ used  ◆ took over a late piece  □ given up  ✖ failed  ◌ in flight  ▼ playhead   "
-    "(+x %) bytes beyond what the video needs   ? back"
+    "■ used  ◆ took over a late piece  □ given up  ✖ failed  ◌ in flight  ▼ playhead\n"
+    "(+x %) bytes beyond what the video needs; keys: q quit, space pause, s save, ? back"
 )
+
+
+def picture_svg(view: DashboardView, size: tuple[int, int]) -> str:
+    """Return the view as an SVG of ``size`` (columns, rows) that loads nothing from anywhere."""
+    columns, rows = size
+    console = Console(
+        file=io.StringIO(), record=True, width=columns, height=rows, force_terminal=True
+    )
+    console.print(view)
+    svg = console.export_svg(title=f"smart-client: {view.title}")
+    # rich names a web font; the viewer's own monospace font serves as well.
+    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)

@@ -13,7 +13,7 @@ from redundancy.errors import ExitCode
 from redundancy.quantities import size_text
 from redundancy.terminal import Terminal
 from smart_client.command_line.common import run_async, settings
-from smart_client.command_line.library import cat
+from smart_client.command_line.transfer import cat
 from smart_client.config import ClientConfig
 from smart_client.core.metrics import Snapshot
 from smart_client.dashboard import Dashboard, EventLog

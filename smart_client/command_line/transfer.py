@@ -1,0 +1,264 @@
+"""put, get, cat."""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from redundancy.errors import ExitCode, FileMissing, FileProblem, UsageError
+from redundancy.quantities import size_text
+from redundancy.terminal import Terminal
+from smart_client.command_line.common import byte_progress, run_async, settings
+from smart_client.config import ClientConfig
+from smart_client.core.state import SessionConfig
+from smart_client.errors import DeliveredWrongBytes, NameTaken
+from smart_client.ingest.plan_runner import UploadProgress
+from smart_client.ingest.upload import Uploader, UploadResult, check_name
+from smart_client.library import Library
+from smart_client.spool import Spool
+from smart_client.stream import READ_BYTES_MAX
+
+# A download may run this far ahead of what was written out.
+DOWNLOAD_WINDOW_BYTES = 64 * 1024 * 1024
+
+# A download wants its bytes now, whatever their media time.
+DOWNLOAD_PACE = 1000.0
+
+
+# -- put -----------------------------------------------------------------------------------------
+
+
+def put(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Store files."""
+    if args.name and len(args.files) > 1:
+        raise UsageError("--name goes with a single file")
+    config = settings(args)
+    results: list[UploadResult] = []
+    for word in args.files:
+        path = Path(word)
+        if not path.exists():
+            raise FileMissing(f"no such file: {path}", hint="check the path")
+        if not path.is_file():
+            raise FileProblem(f"{path} is not a regular file", hint="name a video file")
+        name = check_name(args.name or path.stem)
+        results.append(run_async(_put(path, name, args.redundancy, config, terminal)))
+    short = sum(result.missing_fragments for result in results)
+    terminal.result(
+        {"v": 1, "videos": [_stored(result) for result in results]},
+        "\n".join(_stored_text(result) for result in results),
+    )
+    return ExitCode.PARTIAL if short else ExitCode.OK
+
+
+async def _put(
+    path: Path, name: str, redundancy: str, config: ClientConfig, terminal: Terminal
+) -> UploadResult:
+    async with Library(config) as library:
+        with byte_progress(terminal) as bar:
+            task = bar.add_task(path.name, total=None, note="")
+
+            def report(progress: UploadProgress) -> None:
+                note = f"{progress.layout} {progress.stage}"
+                bar.update(
+                    task,
+                    total=progress.total_bytes,
+                    completed=progress.durable_bytes,
+                    note=note,
+                )
+
+            uploader = Uploader(library.coordinator, token=library.token, report=report)
+            return await uploader.put(path, name, redundancy)
+
+
+def _stored(result: UploadResult) -> dict[str, object]:
+    rendition = result.video.rendition()
+    layout = result.video.layout.to_layout()
+    return {
+        "id": result.video.id,
+        "name": result.video.name,
+        "sha256": rendition.sha256,
+        "size": rendition.size,
+        "duration_s": rendition.duration_s,
+        "chunks": result.chunks,
+        "policy": str(layout),
+        "reason": result.video.reason,
+        "stored_bytes": result.stored_bytes,
+        "overhead": round(layout.overhead, 3),
+        "tolerates": layout.tolerates,
+        "missing_fragments": result.missing_fragments,
+        "resumed_chunks": result.resumed_chunks,
+    }
+
+
+def _stored_text(result: UploadResult) -> str:
+    video = result.video
+    layout = video.layout.to_layout()
+    lines = [
+        f"stored '{video.name}': {size_text(video.rendition().size)} in {result.chunks} chunks, "
+        f"{layout} (x{layout.overhead:.2f}, {size_text(result.stored_bytes)} on disk), "
+        f"survives any {layout.tolerates} losses",
+        f"  sha256 {video.rendition().sha256}",
+    ]
+    if video.reason:
+        lines.append(f"  why {layout}: {video.reason}")
+    if result.missing_fragments:
+        lines.append(
+            f"  {result.missing_fragments} fragments found no node: readable, but with less to "
+            "spare\n  next: bring the node back; see `smart-client status`"
+        )
+    lines.append(f"  play it: smart-client play {video.name}")
+    return "\n".join(lines)
+
+
+# -- get and cat ---------------------------------------------------------------------------------
+
+
+def get(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Fetch a video into a file, byte for byte, verified."""
+    if args.output == "-":
+        return cat(args, terminal)
+    config = settings(args)
+    target = Path(args.output or args.video)
+    if target.is_dir():
+        target = target / args.video
+    if target.exists() and not args.force:
+        raise NameTaken(f"{target} exists", hint="name another with -o, or add --force")
+    start, stop = _parse_range(args.range)
+    size = run_async(_get(args.video, target, (start, stop), config, terminal))
+    terminal.result(
+        {"v": 1, "transfer": {"video": args.video, "file": str(target), "bytes": size}},
+        f"{target}: {size_text(size)}" + ("" if args.range else ", sha256 verified"),
+    )
+    return ExitCode.OK
+
+
+async def _get(
+    name: str,
+    target: Path,
+    part: tuple[int, int | None],
+    config: ClientConfig,
+    terminal: Terminal,
+) -> int:
+    """Fetch into ``target``; until all is right its bytes are in ``target``.part."""
+    unfinished = target.with_name(target.name + ".part")
+    with contextlib.ExitStack() as on_failure:
+        on_failure.callback(unfinished.unlink, missing_ok=True)
+        spool = Spool.at(unfinished)
+        with byte_progress(terminal) as bar:
+            task = bar.add_task(name, total=None, note="")
+            async with Library(config) as library:
+                if part == (0, None):
+
+                    async def count(data: bytes) -> None:
+                        bar.update(task, advance=len(data))
+
+                    size = await _read_all(library, name, spool, count)
+                else:
+                    spool.close()
+                    size = await _save_range(library, name, part, unfinished)
+        os.replace(unfinished, target)
+        on_failure.pop_all()
+    return size
+
+
+async def _save_range(
+    library: Library, name: str, part: tuple[int, int | None], target: Path
+) -> int:
+    with target.open("wb") as out:
+
+        async def write(data: bytes) -> None:
+            out.write(data)
+
+        return await _read_range(library, name, part, write)
+
+
+def cat(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Write a video, or a range of it, to standard output."""
+    if sys.stdout.isatty():
+        raise UsageError(
+            "a video on a terminal is noise", hint=f"smart-client cat {args.video} | mpv -"
+        )
+    run_async(_cat(args.video, _parse_range(args.range), settings(args)))
+    terminal.note(f"{args.video}: done")
+    return ExitCode.OK
+
+
+async def _cat(name: str, part: tuple[int, int | None], config: ClientConfig) -> None:
+    out = sys.stdout.buffer
+
+    async def write(data: bytes) -> None:
+        out.write(data)
+        out.flush()
+
+    async with Library(config) as library:
+        if part == (0, None):
+            await _read_all(library, name, Spool.nameless(), write)
+        else:
+            await _read_range(library, name, part, write)
+
+
+async def _read_range(
+    library: Library,
+    name: str,
+    part: tuple[int, int | None],
+    take: Callable[[bytes], Awaitable[None]],
+) -> int:
+    """Read bytes [start, stop) of a video; stop None means to its end. Return how many."""
+    stream = await library.open_stream(name, library.config)
+    try:
+        start, stop = part
+        size = stream.manifest.rendition.size
+        end = size if stop is None else min(stop, size)
+        reader = stream.open_reader(min(start, size))
+        while reader.position < end:
+            limit = min(READ_BYTES_MAX, end - reader.position)
+            await take(await reader.read(limit, patience_s=library.config.patience_s))
+        return max(0, end - start)
+    finally:
+        await stream.close()
+
+
+async def _read_all(
+    library: Library, name: str, spool: Spool, take: Callable[[bytes], Awaitable[None]]
+) -> int:
+    """Read a whole video in order; raise DeliveredWrongBytes if it is not what was stored."""
+    config = library.config
+    session = SessionConfig(
+        window_bytes_min=DOWNLOAD_WINDOW_BYTES, cache_bytes_max=2**62, pace=DOWNLOAD_PACE
+    )
+    stream = await library.open_stream(name, config, spool=spool, session=session)
+    try:
+        digest = hashlib.sha256()
+        rendition = stream.manifest.rendition
+        reader = stream.open_reader()
+        while data := await reader.read(1024 * 1024, patience_s=config.patience_s):
+            digest.update(data)
+            await take(data)
+        if digest.hexdigest() != rendition.sha256:
+            raise DeliveredWrongBytes(
+                f"'{name}' does not match its SHA-256",
+                hint="the catalogue and the nodes disagree; keep both and report this",
+                detail={"expected": rendition.sha256, "got": digest.hexdigest()},
+            )
+        if spool.path is not None:
+            spool.truncate(rendition.size)
+            spool.sync()
+        return rendition.size
+    finally:
+        await stream.close()
+
+
+def _parse_range(text: str | None) -> tuple[int, int | None]:
+    """Read ``A-B`` (both inclusive, B may be left out)."""
+    if not text:
+        return 0, None
+    first, dash, last = text.partition("-")
+    if not dash or not first.isdecimal() or (last and not last.isdecimal()):
+        raise UsageError(f"'{text}' is no range", hint="write it like --range 0-65535")
+    start, stop = int(first), int(last) + 1 if last else None
+    if stop is not None and stop <= start:
+        raise UsageError(f"range '{text}' is empty")
+    return start, stop

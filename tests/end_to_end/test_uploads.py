@@ -1,0 +1,88 @@
+"""Uploads that are cut short, and uploads to nodes that freeze or die under them."""
+
+import contextlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support.real_cluster import RealCluster
+
+pytestmark = pytest.mark.real
+
+MEBI = 1024 * 1024
+# A group is 64 chunks of 2 MiB; the second one is what an interrupted upload still has to send.
+FILM_BYTES = 140 * MEBI
+DEADLINE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("film") / "film.bin"
+    path.write_bytes(random.Random(7).randbytes(FILM_BYTES))
+    return path
+
+
+def groups(cluster: RealCluster, name: str) -> list:
+    answer = httpx.get(f"{cluster.coordinator}/v1/videos/{name}/groups", timeout=5)
+    return answer.json() if answer.status_code == 200 else []
+
+
+@contextlib.contextmanager
+def putting(cluster: RealCluster, path: Path, name: str, *options: str):
+    words = ["put", str(path), "--name", name, "--redundancy", "rs:3+2", "--json", *options]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "smart_client", *words, "--coordinator", cluster.coordinator],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "ctrl-c"])
+def test_an_upload_cut_short_goes_on_where_its_last_group_ended(
+    cluster: RealCluster, film: Path, tmp_path: Path, number: int
+) -> None:
+    name = f"cut-{int(number)}"
+    with putting(cluster, film, name) as process:
+        until_s = time.monotonic() + DEADLINE_S
+        while not groups(cluster, name) and time.monotonic() < until_s:
+            assert process.poll() is None, "it ended before its first group was recorded"
+            time.sleep(0.02)
+        process.send_signal(number)
+        process.wait(20)
+    listed = cluster.client("ls", "--json").json["videos"]
+    assert [v["state"] for v in listed if v["name"] == name] in (["uploading"], [])
+    done = cluster.client("put", str(film), "--name", name, "--redundancy", "rs:3+2", "--json")
+    assert done.code == 0, done
+    assert done.json["videos"][0]["resumed_chunks"] == 64
+    back = tmp_path / "back"
+    assert cluster.client("get", name, "-o", str(back)).code == 0
+    assert back.read_bytes() == film.read_bytes()
+    assert cluster.client("rm", name, "--yes").code == 0
+
+
+def test_a_node_that_freezes_under_an_upload_delays_it_by_seconds_at_most(
+    cluster: RealCluster, film: Path, tmp_path: Path
+) -> None:
+    part = tmp_path / "part.bin"
+    part.write_bytes(film.read_bytes()[: 40 * MEBI])
+    with putting(cluster, part, "frozen-put") as process:
+        time.sleep(1.0)
+        cluster.signal(3, signal.SIGSTOP)
+        assert process.wait(DEADLINE_S) in (0, 3)
+    back = tmp_path / "back"
+    assert cluster.client("get", "frozen-put", "-o", str(back)).code == 0
+    assert back.read_bytes() == part.read_bytes()
+    cluster.mend()
+    assert cluster.client("rm", "frozen-put", "--yes").code == 0
