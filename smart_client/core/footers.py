@@ -20,11 +20,12 @@ def plan_footers(state: SessionState) -> None:
     """Request the footers that chunks being fetched still lack."""
     for index in state.order:
         chunk = state.chunks[index]
-        coded = [f for f in chunk.asked.by_fragment if not chunk.is_copy[f]]
-        copies = [f for f in chunk.asked.by_fragment if chunk.is_copy[f]]
-        if coded and not chunk.footer_coded:
+        if chunk.footer_coded and chunk.footer_copies:
+            continue
+        kinds = {chunk.is_copy[fragment] for fragment in chunk.asked.by_fragment}
+        if False in kinds and not chunk.footer_coded:
             _request(state, chunk, is_copy=False)
-        if copies and not chunk.footer_copies:
+        if True in kinds and not chunk.footer_copies:
             _request(state, chunk, is_copy=True)
 
 

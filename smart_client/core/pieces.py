@@ -10,6 +10,7 @@ class Piece:
     __slots__ = (
         "chunk",
         "counted_rows",
+        "due_media_s",
         "first_byte_s",
         "first_row",
         "fragment",
@@ -37,6 +38,7 @@ class Piece:
         self.rows = 0
         self.start = 0
         self.stop = 0
+        self.due_media_s = 0.0  # media time of its last row
         self.requested_s = now_s
         self.first_byte_s = -1.0  # -1: no answer yet
         self.last_byte_s = now_s

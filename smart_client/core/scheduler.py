@@ -80,27 +80,55 @@ class RangePull:
 
     name = "smart"
 
+    def __init__(self) -> None:
+        self._silent_s = 0.0  # before this instant no piece can be silent
+        self._wake_s = float("inf")
+
     def decide(self, state: SessionState) -> None:
         """Give silent nodes up, then give every node with room its next piece."""
-        self._give_up_silent(state)
-        for node in state.nodes.nodes:
-            while self._has_room(state, node) and self._assign(state, node):
-                pass
+        if state.now_s >= self._silent_s:
+            self._give_up_silent(state)
+        idle = [node for node in state.nodes.nodes if self._has_room(state, node)]
+        if idle:
+            open_chunks = {index for index in state.order if state.chunks[index].needs_asking}
+            late = self._late_pieces(state)
+            for node in idle:
+                while self._assign(state, node, open_chunks, late) and self._has_room(state, node):
+                    pass
+        self._plan_wakeup(state)
 
-    def next_wakeup_s(self, state: SessionState) -> float:
+    def next_wakeup_s(self, state: SessionState) -> float:  # noqa: ARG002
         """Return when a piece turns silent, a pause ends or a node runs out of work."""
-        wake_s = float("inf")
-        for piece in state.pieces.values():
-            wake_s = min(wake_s, self._silent_at_s(state, piece))
+        return self._wake_s
+
+    def _plan_wakeup(self, state: SessionState) -> None:
+        now_s = state.now_s
+        silent_s = wake_s = float("inf")
         for node in state.nodes.nodes:
-            if node.is_suspect and state.order and node.suspect_until_s > state.now_s:
-                wake_s = min(wake_s, node.suspect_until_s)
+            for piece in node.pieces:
+                silent_s = min(silent_s, self._silent_at_s(state, piece))
+            if node.is_suspect:
+                if state.order and node.suspect_until_s > now_s:
+                    wake_s = min(wake_s, node.suspect_until_s)
             elif len(node.pieces) == 1 and node.pieces[0].has_answered:
                 rest_s = node.pieces[0].remaining_bytes / node.bytes_per_s()
-                near_s = state.now_s + rest_s - node.rtt.smoothed_s - NEARLY_DONE_S
-                if near_s > state.now_s:
+                near_s = now_s + rest_s - node.rtt.smoothed_s - NEARLY_DONE_S
+                if near_s > now_s:
                     wake_s = min(wake_s, near_s)
-        return wake_s
+            if node.footers_in_flight:
+                silent_s = min(silent_s, self._footers_silent_at_s(state, node))
+        self._silent_s = silent_s
+        self._wake_s = min(wake_s, silent_s)
+
+    def _footers_silent_at_s(self, state: SessionState, node: NodeState) -> float:
+        return min(
+            (
+                self._silent_at_s(state, piece)
+                for piece in state.pieces.values()
+                if piece.is_footer and piece.node == node.index
+            ),
+            default=float("inf"),
+        )
 
     # -- silence ---------------------------------------------------------------------------------
 
@@ -156,16 +184,32 @@ class RangePull:
         rest_s = piece.remaining_bytes / node.bytes_per_s()
         return piece.has_answered and rest_s <= node.rtt.smoothed_s + NEARLY_DONE_S
 
-    def _assign(self, state: SessionState, node: NodeState) -> bool:
-        """Give the node its next piece; return whether there was one."""
+    def _assign(
+        self,
+        state: SessionState,
+        node: NodeState,
+        open_chunks: set[int],
+        late: dict[int, list[tuple[float, Piece]]],
+    ) -> bool:
+        """Give the node its next piece; return whether there was one.
+
+        Args:
+            open_chunks: chunks with rows to ask for; struck here when there are none any more.
+            late: pieces that will come too late, by chunk, the worst first; kept up to date.
+        """
         for index in state.order:
             chunk = state.chunks[index]
-            for fragment in chunk.fragment_at_node.get(node.index, ()):
-                open_rows = chunk.open_rows(fragment)
-                if open_rows:
-                    self._ask_first_run(state, node, chunk, fragment, open_rows)
-                    return True
-            if self._take_over(state, node, chunk):
+            if index in open_chunks:
+                for fragment in chunk.fragment_at_node.get(node.index, ()):
+                    open_rows = chunk.open_rows(fragment)
+                    if open_rows:
+                        self._ask_first_run(state, node, chunk, fragment, open_rows)
+                        if not chunk.needs_asking:
+                            open_chunks.discard(index)
+                        return True
+            if index in late and self._take_over(state, node, chunk, late[index]):
+                late.clear()
+                late.update(self._late_pieces(state))
                 return True
         return False
 
@@ -194,23 +238,36 @@ class RangePull:
 
     # -- the tail --------------------------------------------------------------------------------
 
-    def _take_over(self, state: SessionState, node: NodeState, chunk: ChunkProgress) -> bool:
-        """Let a node with room take the tail of the piece of this chunk that would be too late."""
-        if node.is_suspect:
-            return False
-        late = []
-        for piece in state.pieces_of(chunk.index):
-            if piece.node == node.index:
+    def _late_pieces(self, state: SessionState) -> dict[int, list[tuple[float, Piece]]]:
+        """Return the pieces that will come too late, with how long they still take, by chunk."""
+        late: dict[int, list[tuple[float, Piece]]] = {}
+        for piece in state.pieces.values():
+            if piece.is_footer:
                 continue
             left_s = self._left_s(state, piece)
-            slack_s = state.deadline_s(chunk.index, piece.first_row + piece.rows - 1) - state.now_s
+            slack_s = state.due_s(piece.chunk, piece.due_media_s) - state.now_s
             # Near the deadline every delay counts; far from it only what is hopeless does.
             is_near = slack_s <= LATE_ZONE_S and left_s > slack_s - LATE_MARGIN_S
             if is_near or left_s > HOPELESS_FACTOR * max(slack_s, LATE_ZONE_S):
-                late.append((left_s, piece.id, piece))
+                late.setdefault(piece.chunk, []).append((left_s, piece))
+        for pieces in late.values():
+            pieces.sort(key=lambda entry: (-entry[0], -entry[1].id))
+        return late
+
+    def _take_over(
+        self,
+        state: SessionState,
+        node: NodeState,
+        chunk: ChunkProgress,
+        late: list[tuple[float, Piece]],
+    ) -> bool:
+        """Let a node with room take the tail of the piece of this chunk that would be too late."""
+        if node.is_suspect or node.index not in chunk.fragment_at_node:
+            return False
         return any(
             self._split(state, node, piece, left_s)
-            for left_s, _, piece in sorted(late, reverse=True)
+            for left_s, piece in late
+            if piece.node != node.index
         )
 
     def _left_s(self, state: SessionState, piece: Piece) -> float:

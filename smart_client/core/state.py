@@ -83,13 +83,20 @@ class SessionState:
 
     # -- looking ---------------------------------------------------------------------------------
 
+    def media_s(self, chunk: int, row: int) -> float:
+        """Return the media time at which a row begins."""
+        geometry = self.chunks[chunk].geometry
+        return self.timeline.time_in(chunk, geometry.chunk_range(row, 1)[0])
+
     def deadline_s(self, chunk: int, row: int) -> float:
         """Return the instant at which some reader needs this row; infinity if none does.
 
         A reader that is not playing yet would start now.
         """
-        geometry = self.chunks[chunk].geometry
-        media_s = self.timeline.time_in(chunk, geometry.chunk_range(row, 1)[0])
+        return self.due_s(chunk, self.media_s(chunk, row))
+
+    def due_s(self, chunk: int, media_s: float) -> float:
+        """Return the instant at which some reader needs a media time of this chunk."""
         end_s = self.timeline.starts_s[chunk] + self.timeline.durations_s[chunk]
         best_s = float("inf")
         for reader in self.buffer.readers.values():
@@ -120,6 +127,7 @@ class SessionState:
         chunk.ask(fragment, mask_of(first, rows))
         start, stop = chunk.byte_range(fragment, first, rows)
         piece = self._new_piece(node, chunk, fragment).cover(first, rows, start, stop)
+        piece.due_media_s = self.media_s(chunk.index, first + rows - 1)
         node.pieces.append(piece)
         self.out.append(commands.Fetch(piece.id, node.index, chunk.index, fragment, start, stop))
         return piece
@@ -150,6 +158,7 @@ class SessionState:
         chunk.take_back(piece.fragment, mask_of(piece.first_row + rows, piece.rows - rows))
         piece.rows = rows
         piece.stop = chunk.byte_range(piece.fragment, piece.first_row, rows)[1]
+        piece.due_media_s = self.media_s(piece.chunk, piece.first_row + rows - 1)
         self.out.append(commands.Shorten(piece.id, piece.stop))
 
     def abandon(self, piece: Piece) -> int:
