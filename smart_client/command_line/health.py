@@ -63,7 +63,8 @@ def status(args: argparse.Namespace, terminal: Terminal) -> int:
 def cluster_verdict(cluster: wire.ClusterStatus) -> tuple[str, ExitCode]:
     """Return one sentence and the exit code of ``status``."""
     down = [node.record.id for node in cluster.nodes if node.state != "up"]
-    videos = f"{cluster.videos} videos, {size_text(cluster.stored_bytes)} on disk"
+    count = "1 video" if cluster.videos == 1 else f"{cluster.videos} videos"
+    videos = f"{count}, {size_text(cluster.stored_bytes)} on disk"
     if cluster.unplayable:
         names = ", ".join(cluster.unplayable[:5])
         return (
@@ -90,9 +91,10 @@ def cluster_verdict(cluster: wire.ClusterStatus) -> tuple[str, ExitCode]:
 
 def _node_table(cluster: wire.ClusterStatus) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("NODE", "STATE", "SEEN", "USED", "CAPACITY", "FRAGMENTS", "LOAD", "URL", "NOTE"):
+    for name in ("NODE", "STATE", "SEEN", "USED", "CAPACITY", "FRAGMENTS", "LOAD", "NOTE", "URL"):
         right = name in ("SEEN", "USED", "CAPACITY", "FRAGMENTS", "LOAD")
-        table.add_column(name, justify="right" if right else "left")
+        # An address is folded rather than cut, so that it can be copied.
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
     for node in cluster.nodes:
         seen = "never" if node.seen_s_ago is None else duration_text(node.seen_s_ago)
         table.add_row(
@@ -103,8 +105,8 @@ def _node_table(cluster: wire.ClusterStatus) -> Table:
             size_text(node.record.capacity_bytes),
             str(node.fragments),
             str(node.requests_in_flight),
-            " ".join(node.record.urls),
             "" if node.status in ("", "ok") else node.status,
+            " ".join(node.record.urls),
         )
     return table
 

@@ -95,7 +95,7 @@ def info(args: argparse.Namespace, terminal: Terminal) -> int:
                 f"  {media.container or 'no known container'}  {media.video_codec} "
                 f"{media.width}x{media.height}  {media.audio_codec}",
                 f"  {layout} (x{layout.overhead:.2f}), survives any {layout.tolerates} losses"
-                + (f"; {video.reason}" if video.reason else ""),
+                + (f" ({video.reason.split(';')[0]})" if video.reason else ""),
                 f"  {len(manifest.chunks)} chunks on {len(manifest.nodes)} nodes, "
                 f"sha256 {rendition.sha256}",
             ]
