@@ -8,7 +8,7 @@ chunk itself, padded to 64: a whole copy.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -45,29 +45,22 @@ class RowGeometry:
 
     chunk_bytes: int
     k: int
+    row_bytes: int = field(init=False, compare=False)  # of the chunk in a full row
+    rows: int = field(init=False, compare=False)  # of the chunk; blocks of every fragment
+    payload_bytes: int = field(init=False, compare=False)  # length of every fragment's payload
 
     def __post_init__(self) -> None:
         if not 0 <= self.chunk_bytes <= CHUNK_BYTES_MAX:
             raise InvalidScheme(f"a chunk has 0 to {CHUNK_BYTES_MAX} bytes, got {self.chunk_bytes}")
         if not 1 <= self.k <= FRAGMENTS_MAX:
             raise InvalidScheme(f"need 1 <= k <= {FRAGMENTS_MAX}, got {self.k}")
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of the chunk in a full row."""
-        return self.k * BLOCK_BYTES
-
-    @property
-    def rows(self) -> int:
-        """Rows of the chunk, and blocks of every fragment."""
-        return -(-self.chunk_bytes // self.row_bytes)
-
-    @property
-    def payload_bytes(self) -> int:
-        """Length of every fragment's payload."""
-        if not self.rows:
-            return 0
-        return (self.rows - 1) * BLOCK_BYTES + self.block_bytes(self.rows - 1)
+        # Worked out once: a session asks for them at every step.
+        row_bytes = self.k * BLOCK_BYTES
+        rows = -(-self.chunk_bytes // row_bytes)
+        object.__setattr__(self, "row_bytes", row_bytes)
+        object.__setattr__(self, "rows", rows)
+        whole = (rows - 1) * BLOCK_BYTES + self.block_bytes(rows - 1) if rows else 0
+        object.__setattr__(self, "payload_bytes", whole)
 
     @property
     def copy_bytes(self) -> int:

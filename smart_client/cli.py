@@ -2,11 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 from redundancy.quantities import parse_size
 from redundancy.terminal import CommandParser, add_command, later, run, top_parser
-from smart_client.command_line.options import add_connection_options, parse_start
+from smart_client.command_line.options import add_connection_options, parse_speed, parse_start
 from smart_client.config import parse_seconds
 
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
@@ -17,9 +18,16 @@ LIBRARY = "smart_client.command_line.library"
 PLAY = "smart_client.command_line.play"
 HEALTH = "smart_client.command_line.health"
 DEMO = "smart_client.command_line.demo"
+COMPARE = "smart_client.command_line.compare"
+EXPLAIN = "smart_client.command_line.explain"
+REPLAY = "smart_client.command_line.replay"
 
 # Named here so that nothing has to be loaded for --help; a test compares them with the schedulers.
-SCHEDULER_NAMES = ("smart", "round-robin", "vstack-score", "naive")
+SCHEDULER_NAMES = (
+    *("smart", "round-robin", "round-robin-4", "random-mirror", "vstack", "vstack-score"),
+    *("content-steering", "tahoe", "hedge-fixed", "hedge-p95", "k-plus-1", "all-n"),
+    *("segmented", "time-critical", "naive", "range-pull"),
+)
 
 _EPILOG = """\
 examples:
@@ -27,6 +35,7 @@ examples:
   smart-client put holiday.mkv             store a video on the cluster
   smart-client play holiday                watch it in mpv, VLC or ffplay
   smart-client play holiday --player none  measure playback without a screen
+  smart-client explain run.jsonl           why a session (play --record run.jsonl) went so
   smart-client get holiday -o copy.mkv     fetch it back, byte for byte
   smart-client serve                       http://127.0.0.1:8480/v/NAME for any player or browser
   smart-client status                      is everything safe?
@@ -52,8 +61,10 @@ def make_parser() -> CommandParser:
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=CommandParser)
     _add_library_commands(commands)
     _add_play_commands(commands)
+    _add_recording_commands(commands)
     _add_health_commands(commands)
     _add_demo(commands)
+    _add_compare(commands)
     return parser
 
 
@@ -84,6 +95,7 @@ def _add_library_commands(commands: Commands) -> None:
             metavar="S",
             help="give up after so long without a byte (default 30s)",
         )
+        _add_record_option(parser)
     ls = _add(commands, "ls", LIBRARY, "List the library.")
     ls.add_argument("glob", nargs="?", metavar="GLOB", help="only names that match")
     ls.add_argument("--names", action="store_true", help="names only, one a line")
@@ -112,6 +124,7 @@ def _add_play_commands(commands: Commands) -> None:
         "--fail-on-rebuffer", action="store_true", help="exit 10 if playback stalled"
     )
     player.set_defaults(range=None)
+    _add_record_option(player)
     _add_screen_options(player)
     server = _add(commands, "serve", PLAY, "Serve every video at http://HOST:PORT/v/NAME.")
     server.add_argument("--listen", metavar="HOST:PORT", help="default 127.0.0.1:8480")
@@ -120,12 +133,37 @@ def _add_play_commands(commands: Commands) -> None:
         add_connection_options(parser, top=False)
 
 
+def _add_record_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--record", metavar="FILE", help="write the session down, for explain and dashboard"
+    )
+
+
+def _add_recording_commands(commands: Commands) -> None:
+    why = _add(
+        commands, "explain", EXPLAIN, "Say why a recorded session went as it did.", epilog=_EXPLAIN
+    )
+    why.add_argument("recording", metavar="FILE", help="made with play, get or cat --record")
+    why.add_argument(
+        "--at", type=parse_start, metavar="T", help="what was believed then: 90s or 1:30"
+    )
+    again = _add(
+        commands, "dashboard", REPLAY, "Watch a recorded session again.", epilog=_DASHBOARD
+    )
+    again.add_argument("--replay", required=True, metavar="FILE", help="the recording")
+    again.add_argument(
+        "--speed", type=parse_speed, metavar="N", help="N seconds each second (default 1)"
+    )
+
+
 def _add_session_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("session")
     group.add_argument(
         "--scheduler",
         choices=SCHEDULER_NAMES,
-        help="who fetches what (default smart; the others are for comparison)",
+        metavar="NAME",
+        help="who fetches what (default smart); for comparison, how others do it: "
+        + ", ".join(SCHEDULER_NAMES[1:-1]),
     )
     group.add_argument(
         "--buffer", dest="buffer_s", type=parse_seconds, metavar="S", help="default 120s"
@@ -171,6 +209,35 @@ def _add_demo(commands: Commands) -> None:
     _add_screen_options(demo)
 
 
+def _add_compare(commands: Commands) -> None:
+    compare = _add(
+        commands, "compare", COMPARE, "Compare schedulers in the same worlds.", epilog=_COMPARE
+    )
+    compare.add_argument(
+        "--scenario",
+        action="append",
+        metavar="NAME|FILE",
+        help="calm, typical, harsh, clientlink-2s, raw-8M-2s, frozen-node ... or a TOML file",
+    )
+    compare.add_argument("--layout", default="3of5", help="rep3, 3of5, 4of6 or rs:K+M, by commas")
+    compare.add_argument("--runs", type=int, default=20, metavar="N", help="worlds (default 20)")
+    compare.add_argument("--seed", type=int, default=0, metavar="S", help="the first world's seed")
+    compare.add_argument(
+        "--schedulers", default="smart,vstack-score,round-robin", metavar="A,B", help="by commas"
+    )
+    compare.add_argument("--reference", metavar="A", help="what is saved against (default: last)")
+    compare.add_argument("--network", choices=("realistic", "ideal"), default="realistic")
+    compare.add_argument("--traces", type=Path, metavar="DIR", help="measured traces to draw from")
+    compare.add_argument("--processes", type=int, metavar="N", help="default: one a core")
+    compare.add_argument("--out", default="results", metavar="DIR", help="default: results")
+    compare.add_argument(
+        "--assert",
+        dest="fail_if_worse",
+        action="store_true",
+        help="exit 10 if another scheduler waits less",
+    )
+
+
 def _add_screen_options(parser: CommandParser) -> None:
     parser.add_argument(
         "--dashboard",
@@ -188,6 +255,29 @@ Starts a coordinator and five node processes on loopback, each with a different 
 clip erasure-coded (any 3 of 5 fragments suffice), and plays it in real time with the measuring
 player while one node is frozen (SIGSTOP) and another killed; then the same again with round-robin.
 Every figure it prints was measured in this run. Cleans up after itself, also on ctrl-C.
+"""
+
+_EXPLAIN = """\
+examples:
+  smart-client play holiday --record run.jsonl
+  smart-client explain run.jsonl             every stall, takeover and silent node, and why
+  smart-client explain run.jsonl --at 12:31  what the scheduler believed at that moment
+
+Replays the recording with the same code that played it, so it names what was known at the time.
+T counts from the session's start, as the times in the output do.
+"""
+
+_DASHBOARD = """\
+Without a terminal it prints a line an event, at once unless --speed is given.
+keys: q quit, space pause, + and - speed, s save the picture, ? help
+"""
+
+_COMPARE = """\
+Every scheduler plays the same simulated worlds, seed by seed: unequal links that follow traces,
+round trips, slow answers, nodes that die, freeze or drip. W is the waiting (start + stalls), W*
+what one who knows the future would wait at best (needs scipy: pip install 'evenflow[sim]').
+Writes runs.jsonl, summary.json, waiting.svg and report.html; run again to add worlds, nothing is
+played twice. Same seed, same bytes. Traces: --traces DIR or $EVENFLOW_TRACES, else synthetic ones.
 """
 
 _PUT = """\

@@ -15,12 +15,12 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from smart_client.core import commands, events
+from smart_client.core import commands
 from smart_client.core.commands import Command
 from smart_client.core.events import Event
+from smart_client.core.metrics import Snapshot
 from smart_client.narration import WORTH_A_LINE, clock, record, sentence
 from smart_client.panels import DashboardView, picture_svg
-from smart_client.stream import StreamReader, VideoStream
 
 
 class EventLog:
@@ -28,17 +28,16 @@ class EventLog:
 
     def __init__(
         self,
-        stream: VideoStream,
+        nodes: Sequence[str],
         *,
         view: DashboardView | None = None,
         lines: TextIO | None = None,
         ndjson: TextIO | None = None,
     ) -> None:
-        self._nodes = [node.id for node in stream.manifest.nodes]
+        self._nodes = nodes  # their names, in the session's order
         self._view = view
         self._lines = lines
         self._ndjson = ndjson
-        stream.driver.observe(self.observe)
 
     def observe(self, now_s: float, _event: Event, issued: Sequence[Command]) -> None:
         """Tell what is worth telling; every line is flushed, so that a reader sees it at once."""
@@ -63,15 +62,20 @@ class EventLog:
 
 
 class Dashboard:
-    """Responsible for repainting a view while a session runs, and for its keys."""
+    """Responsible for repainting a view while a session runs, live or replayed, and for its keys.
+
+    ``keys`` adds what further keys do; quit, help and saving a picture are its own.
+    """
 
     def __init__(
-        self, stream: VideoStream, view: DashboardView, reader: StreamReader | None = None
+        self,
+        snapshot: Callable[[], Snapshot],
+        view: DashboardView,
+        keys: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
-        self._stream = stream
-        self._reader = reader
+        self._snapshot = snapshot
+        self._keys = dict(keys or {})
         self._quit = asyncio.Event()
-        self._paused = False
         self._size = (120, 36)
         self.view = view
 
@@ -91,7 +95,7 @@ class Dashboard:
 
     def sample(self) -> None:
         """Take the present figures into the view."""
-        self.view.snapshot = self._stream.snapshot(self._reader)
+        self.view.snapshot = self._snapshot()
         self.view.history.sample(self.view.snapshot)
 
     def _key(self, key: str) -> None:
@@ -101,9 +105,8 @@ class Dashboard:
             self.view.shows_help = not self.view.shows_help
         elif key == "s":
             self._save_picture()
-        elif key == " " and self._reader is not None and self._reader.core.paced:
-            self._paused = not self._paused
-            self._stream.driver.post(events.ReaderPaused(self._reader.number, self._paused))
+        elif key in self._keys:
+            self._keys[key]()
 
     def _save_picture(self) -> None:
         """Write what the screen shows to an SVG file here, and say so among the events."""

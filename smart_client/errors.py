@@ -102,6 +102,13 @@ class QualityMissed(SmartClientError):
     exit_code = ExitCode.QOE
 
 
+class InvalidRecording(SmartClientError):
+    """A file that is not a recorded session, or not one that can be replayed."""
+
+    code = "INVALID_RECORDING"
+    exit_code = ExitCode.INTEGRITY
+
+
 class AccessDenied(SmartClientError):
     """A token is missing or wrong."""
 

@@ -62,6 +62,11 @@ _SYMBOLS = {
 WORTH_A_LINE = frozenset(_TEXTS) - {"chunk_ready", "reissued"}
 
 
+def reason_text(reason: str) -> str:
+    """Return a failure's kind as the rest of a sentence that begins with the node."""
+    return _REASONS.get(reason, reason)
+
+
 def sentence(notice: Notice, nodes: Sequence[str]) -> str:
     """Return a notice as one line for people."""
     text = _TEXTS[notice.kind].format(
@@ -71,7 +76,7 @@ def sentence(notice: Notice, nodes: Sequence[str]) -> str:
         for_=duration_text(notice.seconds),
         at=clock(notice.seconds),
         reason=notice.reason,
-        why=_REASONS.get(notice.reason, notice.reason),
+        why=reason_text(notice.reason),
     )
     return f"{_SYMBOLS.get(notice.kind, '·')} {text}"
 

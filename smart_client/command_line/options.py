@@ -4,6 +4,9 @@ import argparse
 
 from smart_client.config import parse_seconds
 
+# A replay runs between these many seconds in one.
+SPEED_MIN, SPEED_MAX = 1 / 16, 1024.0
+
 
 def add_connection_options(parser: argparse.ArgumentParser, *, top: bool) -> None:
     """Add the options that say which coordinator to ask; they may stand before or after COMMAND."""
@@ -39,3 +42,14 @@ def parse_start(text: str) -> float:
     for part in text.split(":"):
         seconds = 60 * seconds + parse_seconds(part)
     return seconds
+
+
+def parse_speed(text: str) -> float:
+    """Read ``--speed``: how many seconds pass in one, between 1/16 and 1024."""
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not SPEED_MIN <= speed <= SPEED_MAX:
+        raise argparse.ArgumentTypeError(f"'{text}' is no speed between {SPEED_MIN} and 1024")
+    return speed

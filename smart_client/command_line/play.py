@@ -7,15 +7,19 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TextIO
 
 from redundancy.errors import ExitCode
 from redundancy.quantities import size_text
 from redundancy.terminal import Terminal
 from smart_client.command_line.common import run_async, settings
+from smart_client.command_line.record import RecordOption
 from smart_client.command_line.transfer import cat
 from smart_client.config import ClientConfig
+from smart_client.core import events
 from smart_client.core.metrics import Snapshot
+from smart_client.core.playback_buffer import ReaderState
 from smart_client.dashboard import Dashboard, EventLog
 from smart_client.errors import PlayerProblem, QualityMissed
 from smart_client.gateway.app import Gateway
@@ -61,25 +65,27 @@ def play(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.output == "-":
         return cat(args, terminal)
     config = settings(args)
+    record = RecordOption(args.record)
     with open_screen(args, terminal) as screen:
         if args.player == "none":
-            session = run_async(_play_measured(args.video, args.start, config, screen))
+            session = run_async(_play_measured(args.video, args.start, config, screen, record))
         else:
-            session = run_async(_play_in_player(args.video, args.player or "", config, screen))
+            wish = args.player or ""
+            session = run_async(_play_in_player(args.video, wish, config, screen, record))
         if screen.ndjson is not None:
             EventLog.write_to(screen.ndjson, {"v": 1, "type": "result", "session": session})
     if args.events != "-":
         terminal.result({"v": 1, "session": session}, receipt(session))
     if args.fail_on_rebuffer and session["rebuffers"]:
         raise QualityMissed(f"playback stalled {session['rebuffers']} times", detail=session)
-    return ExitCode.OK
+    return record.conclude(terminal)
 
 
 async def _play_measured(
-    name: str, start_s: float, config: ClientConfig, screen: Screen
+    name: str, start_s: float, config: ClientConfig, screen: Screen, record: RecordOption
 ) -> dict[str, Any]:
     """Play in real time without a screen, measuring."""
-    async with Library(config) as library:
+    async with record.library(config) as library:
         stream = await library.open_stream(name, config)
         try:
             offset = stream.session.state.timeline.offset_at(start_s) if start_s else 0
@@ -94,10 +100,10 @@ async def _play_measured(
 
 
 async def _play_in_player(
-    name: str, wish: str, config: ClientConfig, screen: Screen
+    name: str, wish: str, config: ClientConfig, screen: Screen, record: RecordOption
 ) -> dict[str, Any]:
     """Start a gateway on a free port and a player on it."""
-    async with Library(config) as library:
+    async with record.library(config) as library:
         await library.manifest(name)  # a wrong name is told before a player opens
         gateway = Gateway(config, library)
         await gateway.start("127.0.0.1:0")
@@ -136,11 +142,15 @@ async def show_while(
         ledger=stream.ledger,
         chunk_count=len(stream.manifest.chunks),
     )
-    EventLog(stream, view=view, lines=screen.lines, ndjson=screen.ndjson)
+    nodes = [node.id for node in stream.manifest.nodes]
+    log = EventLog(nodes, view=view, lines=screen.lines, ndjson=screen.ndjson)
+    stream.driver.observe(log.observe)
     if not screen.live:
         await work
         return
-    dashboard = Dashboard(stream, view, reader)
+    dashboard = Dashboard(
+        partial(stream.snapshot, reader), view, {" ": partial(_toggle_pause, stream, reader)}
+    )
     shown = asyncio.create_task(
         dashboard.run(screen.terminal.console(), repaints_per_s=screen.repaints_per_s)
     )
@@ -154,6 +164,13 @@ async def show_while(
         await asyncio.gather(work, return_exceptions=True)
     else:
         work.result()
+
+
+def _toggle_pause(stream: VideoStream, reader: StreamReader | None) -> None:
+    """Pause our own player, or let it go on; another one has its own keys."""
+    if reader is not None and reader.core.paced:
+        paused = reader.core.state is not ReaderState.PAUSED
+        stream.driver.post(events.ReaderPaused(reader.number, paused))
 
 
 def session_facts(shot: Snapshot, stream: VideoStream, *, sha256: str = "") -> dict[str, Any]:

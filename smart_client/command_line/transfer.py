@@ -12,6 +12,7 @@ from redundancy.errors import ExitCode, FileMissing, FileProblem, UsageError
 from redundancy.quantities import size_text
 from redundancy.terminal import Terminal
 from smart_client.command_line.common import byte_progress, run_async, settings
+from smart_client.command_line.record import RecordOption
 from smart_client.config import ClientConfig
 from smart_client.core.state import SessionConfig
 from smart_client.errors import DeliveredWrongBytes, NameTaken
@@ -126,13 +127,14 @@ def get(args: argparse.Namespace, terminal: Terminal) -> int:
         target = target / args.video
     if target.exists() and not args.force:
         raise NameTaken(f"{target} exists", hint="name another with -o, or add --force")
-    start, stop = _parse_range(args.range)
-    size = run_async(_get(args.video, target, (start, stop), config, terminal))
+    record = RecordOption(args.record)
+    part = _parse_range(args.range)
+    size = run_async(_get(args.video, target, part, config, terminal=terminal, record=record))
     terminal.result(
         {"v": 1, "transfer": {"video": args.video, "file": str(target), "bytes": size}},
         f"{target}: {size_text(size)}" + ("" if args.range else ", sha256 verified"),
     )
-    return ExitCode.OK
+    return record.conclude(terminal)
 
 
 async def _get(
@@ -140,7 +142,9 @@ async def _get(
     target: Path,
     part: tuple[int, int | None],
     config: ClientConfig,
+    *,
     terminal: Terminal,
+    record: RecordOption,
 ) -> int:
     """Fetch into ``target``; until all is right its bytes are in ``target``.part."""
     unfinished = target.with_name(target.name + ".part")
@@ -149,7 +153,7 @@ async def _get(
         spool = Spool.at(unfinished)
         with byte_progress(terminal) as bar:
             task = bar.add_task(name, total=None, note="")
-            async with Library(config) as library:
+            async with record.library(config) as library:
                 if part == (0, None):
 
                     async def count(data: bytes) -> None:
@@ -181,19 +185,22 @@ def cat(args: argparse.Namespace, terminal: Terminal) -> int:
         raise UsageError(
             "a video on a terminal is noise", hint=f"smart-client cat {args.video} | mpv -"
         )
-    run_async(_cat(args.video, _parse_range(args.range), settings(args)))
+    record = RecordOption(args.record)
+    run_async(_cat(args.video, _parse_range(args.range), settings(args), record))
     terminal.note(f"{args.video}: done")
-    return ExitCode.OK
+    return record.conclude(terminal)
 
 
-async def _cat(name: str, part: tuple[int, int | None], config: ClientConfig) -> None:
+async def _cat(
+    name: str, part: tuple[int, int | None], config: ClientConfig, record: RecordOption
+) -> None:
     out = sys.stdout.buffer
 
     async def write(data: bytes) -> None:
         out.write(data)
         out.flush()
 
-    async with Library(config) as library:
+    async with record.library(config) as library:
         if part == (0, None):
             await _read_all(library, name, Spool.nameless(), write)
         else:

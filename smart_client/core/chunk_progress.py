@@ -7,7 +7,7 @@ that this node has" is three machine operations a row word instead of a loop ove
 k distinct fragments are asked for it (or one whole copy is), and *complete* when they are in.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from redundancy.rows import BLOCK_BYTES, RowGeometry
 from redundancy.scheme import Layout
@@ -93,7 +93,9 @@ class ChunkProgress:
         "footer_source",
         "fragment_at_node",
         "geometry",
+        "has_copies",
         "index",
+        "is_away",
         "is_copy",
         "k",
         "layout",
@@ -104,9 +106,16 @@ class ChunkProgress:
     )
 
     def __init__(
-        self, index: int, geometry: RowGeometry, layout: Layout, node_of: Mapping[int, int]
+        self,
+        index: int,
+        geometry: RowGeometry,
+        layout: Layout,
+        node_of: Mapping[int, int],
+        *,
+        is_away: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self.index = index
+        self.is_away = is_away  # whether a node (by its index) does not answer for now
         self.geometry = geometry
         self.layout = layout
         self.k = layout.scheme.k
@@ -115,6 +124,7 @@ class ChunkProgress:
         self.is_copy = {
             fragment: self.k > 1 and layout.is_copy(fragment) for fragment in self.node_of
         }
+        self.has_copies = any(self.is_copy.values())
         self.fragment_at_node: dict[int, list[int]] = {}
         for fragment, node in self.node_of.items():
             self.fragment_at_node.setdefault(node, []).append(fragment)
@@ -141,11 +151,33 @@ class ChunkProgress:
         """Return the wanted rows for which this fragment would still help."""
         if fragment in self.bad_fragments:
             return 0
-        if self.is_copy[fragment]:
+        if self.is_copy[fragment] and self._coded_suffice():
             # A copy beside coded pieces of the same row would fetch the row's bytes twice.
             return self.wanted & ~self.asked.touched
         own = self.asked.by_fragment.get(fragment, 0)
         return self.wanted & ~self.asked.full & ~own
+
+    def _coded_suffice(self) -> bool:
+        """Whether k coded fragments may be asked; else only a copy can end what they have begun."""
+        answering = sum(
+            1
+            for fragment, node in self.node_of.items()
+            if not self.is_copy[fragment]
+            and fragment not in self.bad_fragments
+            and not self.is_away(node)
+        )
+        return answering >= self.k
+
+    def spare_rows(self, fragment: int) -> int:
+        """Return the wanted rows that have not come and that this fragment is not asked for.
+
+        Others may be asked for them: asking this one too is a deliberate duplicate. Whatever comes
+        first counts, the rest is waste.
+        """
+        if fragment in self.bad_fragments:
+            return 0
+        own = self.asked.by_fragment.get(fragment, 0)
+        return self.wanted & ~self.received.full & ~self.decoded & ~own
 
     @property
     def needs_asking(self) -> bool:
@@ -228,14 +260,6 @@ class ChunkProgress:
         if self.is_copy[fragment]:
             return self.geometry.copy_range(first_row, rows)
         return self.geometry.payload_range(first_row, rows)
-
-    def rows_received(self, fragment: int, first_row: int, rows: int, received_bytes: int) -> int:
-        """Return how many whole rows the first ``received_bytes`` of such a piece hold."""
-        start, stop = self.byte_range(fragment, first_row, rows)
-        if received_bytes >= stop - start:
-            return rows
-        unit = self.row_bytes(fragment)
-        return received_bytes // unit
 
     def row_bytes(self, fragment: int) -> int:
         """Return the bytes of one full row in this fragment."""

@@ -2,7 +2,7 @@
 
 from smart_client.core import commands
 from smart_client.core.chunk_progress import mask_of
-from smart_client.core.playback_buffer import Reader, ReaderState
+from smart_client.core.playback_buffer import EPSILON_S, Reader, ReaderState
 from smart_client.core.state import SessionState
 
 
@@ -101,7 +101,7 @@ class Demand:
         if edge >= len(state.chunks):
             return False
         timeline = state.timeline
-        limit_s = reader.playhead_s(state.now_s) + state.config.window_s
+        limit_s = reader.playhead_s(state.now_s) + state.config.window_s + EPSILON_S
         limit_bytes = reader.offset + state.config.window_bytes_min
         began = edge
         while edge < len(state.chunks) and (

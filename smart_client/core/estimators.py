@@ -4,6 +4,9 @@
 RTT_GAIN = 1 / 8
 RTT_DEVIATION_GAIN = 1 / 4
 
+# What takes longer than this was no round trip: the node stood still, or its queue did.
+RTT_SAMPLE_MAX_S = 2.0
+
 # Two averages of the rate, weighted by time: the smaller one is believed, so a drop shows within a
 # second and a short burst (a socket buffer handed over at once) does not count as capacity.
 RATE_HALF_LIFE_FAST_S = 1.0
@@ -26,6 +29,7 @@ class RttEstimator:
 
     def add(self, sample_s: float) -> None:
         """Take one measured round trip."""
+        sample_s = min(sample_s, RTT_SAMPLE_MAX_S)
         if self.smoothed_s == 0.0:
             self.smoothed_s = max(sample_s, 1e-6)
             self.deviation_s = sample_s / 2
@@ -79,8 +83,14 @@ class RateEstimator:
     def bytes_per_s(self) -> float:
         """Return the believed rate; a first guess from an unfinished tick; 0 before any byte."""
         if self._weight_s > 0.0:
-            return min(self._fast, self._slow)
+            return self._fast if self._fast < self._slow else self._slow
         # Less than a tick so far. Dividing by the whole tick keeps a burst from looking fast.
+        return self._bytes / RATE_TICK_S
+
+    def upper_bytes_per_s(self) -> float:
+        """Return the greater of the two averages: as fast as it may turn out to be."""
+        if self._weight_s > 0.0:
+            return self._fast if self._fast > self._slow else self._slow
         return self._bytes / RATE_TICK_S
 
     def lower_to(self, bytes_per_s: float) -> None:

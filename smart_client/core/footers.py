@@ -20,7 +20,7 @@ def plan_footers(state: SessionState) -> None:
     """Request the footers that chunks being fetched still lack."""
     for index in state.order:
         chunk = state.chunks[index]
-        if chunk.footer_coded and chunk.footer_copies:
+        if not chunk.asked.by_fragment or (chunk.footer_coded and not chunk.has_copies):
             continue
         kinds = {chunk.is_copy[fragment] for fragment in chunk.asked.by_fragment}
         if False in kinds and not chunk.footer_coded:

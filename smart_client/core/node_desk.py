@@ -65,7 +65,7 @@ class NodeDesk:
         node = self.state.nodes[event.node]
         node.probing = False
         node.next_probe_s = self.state.now_s + PROBE_INTERVAL_S
-        if not node.pieces:
+        if not node.pieces and not node.is_suspect:
             node.rtt.add(event.rtt_s)
         if node.is_suspect:
             # A ping is no proof (a node may answer pings but not data), but it earns a trial now.

@@ -36,8 +36,8 @@ class PieceDesk:
         now_s = self.state.now_s
         node = self.state.nodes[piece.node]
         piece.first_byte_s = piece.last_byte_s = now_s
-        if piece.is_alone:
-            node.rtt.add(now_s - piece.requested_s)
+        if piece.is_alone and not node.is_suspect:
+            node.rtt.add(now_s - piece.requested_s)  # a suspect's answer tells how long it was away
         if not any(other.received_bytes for other in node.pieces):
             node.last_byte_s = now_s  # its sending starts here: idle time is not its slowness
 
@@ -63,7 +63,8 @@ class PieceDesk:
             node.trust(state.now_s)
             state.out.append(commands.Notice("node_up", node=node.index, seconds=since_s))
         chunk = state.chunks[piece.chunk]
-        rows = chunk.rows_received(piece.fragment, piece.first_row, piece.rows, received_bytes)
+        whole = received_bytes >= piece.stop - piece.start
+        rows = piece.rows if whole else received_bytes // chunk.row_bytes(piece.fragment)
         if rows > piece.counted_rows:
             first = piece.first_row + piece.counted_rows
             chunk.receive(piece.fragment, mask_of(first, rows - piece.counted_rows))

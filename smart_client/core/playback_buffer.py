@@ -91,6 +91,14 @@ class PlaybackBuffer:
         self.resume_buffer_s = resume_buffer_s
         self.readers: dict[int, Reader] = {}
 
+    def gate_s(self, reader: Reader) -> float:
+        """Return how much media must be ready before a waiting reader plays; 0 if it plays."""
+        if reader.state is ReaderState.WAITING:
+            return self.start_buffer_s
+        if reader.state is ReaderState.STALLED:
+            return self.resume_buffer_s
+        return 0.0
+
     def open(self, number: int, offset: int, *, paced: bool, now_s: float) -> Reader:
         """Add a reader at a byte offset."""
         start_s = self._timeline.time_at(offset)

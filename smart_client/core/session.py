@@ -53,12 +53,17 @@ class Session:
             event: what happened.
             now_s: when, on a clock that never goes back (any origin).
         """
+        return self.handle_all((event,), now_s)
+
+    def handle_all(self, happened: Sequence[Event], now_s: float) -> list[Command]:
+        """Take in everything that happened at one instant, then decide once."""
         state = self.state
         assert now_s >= state.now_s, "time ran backwards"
         state.now_s = now_s
         state.out = []
         state.out += state.buffer.advance(now_s)
-        self._handlers[type(event)](event)
+        for event in happened:
+            self._handlers[type(event)](event)
         state.out += state.buffer.advance(now_s)
         self.demand.refresh()
         self.nodes.probe_idle_nodes()

@@ -68,7 +68,7 @@ class SessionState:
         self.config = config
         self.timeline = Timeline(chunks)
         self.nodes = NodeTable(node_ids)
-        self.chunks = [_progress(chunk, position) for chunk in chunks]
+        self.chunks = [_progress(chunk, position, self.nodes) for chunk in chunks]
         self.buffer = PlaybackBuffer(
             self.timeline,
             start_buffer_s=config.start_buffer_s,
@@ -89,14 +89,14 @@ class SessionState:
         return self.timeline.time_in(chunk, geometry.chunk_range(row, 1)[0])
 
     def deadline_s(self, chunk: int, row: int) -> float:
-        """Return the instant at which some reader needs this row; infinity if none does.
-
-        A reader that is not playing yet would start now.
-        """
+        """Return the instant at which some reader needs this row; infinity if none does."""
         return self.due_s(chunk, self.media_s(chunk, row))
 
     def due_s(self, chunk: int, media_s: float) -> float:
-        """Return the instant at which some reader needs a media time of this chunk."""
+        """Return the instant at which some reader needs a media time of this chunk.
+
+        A reader that waits needs all it waits for at once, and what follows as if it played then.
+        """
         end_s = self.timeline.starts_s[chunk] + self.timeline.durations_s[chunk]
         best_s = float("inf")
         for reader in self.buffer.readers.values():
@@ -104,7 +104,8 @@ class SessionState:
                 continue
             head_s = reader.playhead_s(self.now_s)
             if end_s > head_s:
-                ahead_s = max(0.0, media_s - head_s) / self.config.pace
+                due_media_s = media_s - self.buffer.gate_s(reader)
+                ahead_s = max(0.0, due_media_s - head_s) / self.config.pace
                 best_s = min(best_s, self.now_s + ahead_s)
         return best_s
 
@@ -208,8 +209,10 @@ class SessionState:
             )
 
 
-def _progress(chunk: ChunkRecord, position: dict[str, int]) -> ChunkProgress:
+def _progress(chunk: ChunkRecord, position: dict[str, int], nodes: NodeTable) -> ChunkProgress:
     layout = chunk.layout.to_layout()
     geometry = RowGeometry(chunk.size, layout.scheme.k)
     node_of = {f.index: position[f.node] for f in chunk.fragments if f.node in position}
-    return ChunkProgress(chunk.number, geometry, layout, node_of)
+    return ChunkProgress(
+        chunk.number, geometry, layout, node_of, is_away=lambda node: nodes[node].is_suspect
+    )

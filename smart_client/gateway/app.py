@@ -13,8 +13,8 @@ import msgspec
 from aiohttp import web
 
 from redundancy.errors import EvenflowError, ExitCode
+from smart_client.byte_range import ByteRange, RangeNotSatisfiable, parse_range
 from smart_client.config import ClientConfig
-from smart_client.gateway.byte_range import ByteRange, RangeNotSatisfiable, parse_range
 from smart_client.gateway.streams import SharedStream, StreamPool
 from smart_client.library import Library
 from smart_client.stream import VideoStream

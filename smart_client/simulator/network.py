@@ -1,246 +1,391 @@
 """Nodes and links as fluid flows: a request waits, answers, and shares its node's capacity.
 
-A request on a fresh connection costs one round trip to connect and one to answer; on a kept one,
-one round trip. Flows of a node share its capacity equally, and all flows share the client's link
-(max-min fair). Faults cut a node off in the ways nodes really fail. Pure: the caller holds the
-clock.
+    connecting ──round trip──▶ waiting ──round trip + think time──▶ sending ──▶ done
+         └──────────── node refuses: refused or reset, at any time ───────┘
+
+Flows of a node share its capacity equally, and all flows share the client's link (max-min fair).
+What real connections add is switched on one by one in ``NetworkModel``. Rates are recomputed only
+where something changed; between two changes of a node its flows are straight lines. Pure: the
+caller holds the clock.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 
-INFINITY = float("inf")
+from smart_client.simulator.flows import (
+    IDEAL,
+    REALISTIC,
+    Connection,
+    Flow,
+    Happening,
+    NetworkModel,
+    Pipe,
+)
+from smart_client.simulator.node_model import INFINITY, Fault, FaultKind, NodeModel
 
-# Bytes in flight are reported this often while a flow runs, as a socket would.
-REPORT_S = 0.05
+__all__ = [
+    "IDEAL",
+    "INFINITY",
+    "REALISTIC",
+    "Fault",
+    "FaultKind",
+    "Flow",
+    "Happening",
+    "Network",
+    "NetworkModel",
+    "NodeModel",
+]
 
-# A node that drips sends this little: alive for every health check, useless for a viewer.
-DRIP_BYTES_PER_S = 2_000.0
+# RFC 6928: a fresh connection may send ten segments before the first acknowledgement.
+INITIAL_WINDOW_BYTES = 10 * 1460
+
+# Linux' least retransmission timeout. A connection idle for longer than that on top of its round
+# trip begins anew with the first window (net.ipv4.tcp_slow_start_after_idle).
+RTO_MIN_S = 0.2
+
+# Blocks are what a session counts; it learns of each at once while somebody waits for it.
+BLOCK_BYTES = 16 * 1024
+
+# Progress below a packet is never reported on its own.
+REPORT_BYTES_MIN = 1460
 
 # Floating-point left-overs below this are no bytes.
-EPSILON_BYTES = 1e-6
+EPSILON_BYTES = 0.01
 
 
-class FaultKind(StrEnum):
-    """The ways a node fails."""
-
-    REFUSE = "refuse"  # the process is gone: connections are refused, running ones reset
-    FREEZE = "freeze"  # the process stands still: connects, then silence
-    DRIP = "drip"  # a few bytes a second
-    GARBAGE = "garbage"  # answers with wrong bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A node misbehaves in [start_s, stop_s)."""
-
-    kind: FaultKind
-    start_s: float
-    stop_s: float = INFINITY
-
-
-@dataclass(frozen=True, slots=True)
-class NodeModel:
-    """One node: its capacity over time, its round trip and its faults."""
-
-    bytes_per_s: tuple[float, ...]  # capacity in each second; the last one lasts for ever
-    rtt_s: float
-    think_s: float = 0.003  # from the request to the first byte, beside the round trip
-    faults: tuple[Fault, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.bytes_per_s or min(self.bytes_per_s) < 0 or self.rtt_s <= 0:
-            raise ValueError("a node needs a capacity of at least 0 and a round trip above 0")
-
-    def fault_at(self, now_s: float) -> FaultKind | None:
-        """Return what is wrong with the node at an instant, if anything."""
-        for fault in self.faults:
-            if fault.start_s <= now_s < fault.stop_s:
-                return fault.kind
-        return None
-
-    def capacity_at(self, now_s: float) -> float:
-        """Return the bytes per second it could send at an instant."""
-        kind = self.fault_at(now_s)
-        if kind in (FaultKind.FREEZE, FaultKind.REFUSE):
-            return 0.0
-        whole = self.bytes_per_s[min(int(now_s), len(self.bytes_per_s) - 1)]
-        return min(whole, DRIP_BYTES_PER_S) if kind is FaultKind.DRIP else whole
-
-    def next_change_s(self, now_s: float) -> float:
-        """Return the next instant at which its capacity may change."""
-        second = int(now_s) + 1
-        best_s = float(second) if second < len(self.bytes_per_s) else INFINITY
-        for fault in self.faults:
-            for edge_s in (fault.start_s, fault.stop_s):
-                if edge_s > now_s:
-                    best_s = min(best_s, edge_s)
-        return best_s
-
-
-class Happening(StrEnum):
-    """What the network reports of a request."""
-
-    CONNECTED = "connected"
-    FIRST_BYTE = "first byte"
-    BYTES = "bytes"
-    DONE = "done"
-    REFUSED = "refused"
-    RESET = "reset"
-    GARBAGE = "garbage"
-
-
-@dataclass(slots=True)
-class Flow:
-    """One request in the model."""
-
-    number: int
-    node: int
-    size: float
-    requested_s: float
-    connect_at_s: float  # infinity once connected
-    answer_at_s: float
-    rtt_s: float
-    answered: bool = False
-    received: float = 0.0
-    reported: int = -1
-    report_at_s: float = INFINITY
-    rate: float = 0.0
-
-
-@dataclass(slots=True)
 class Network:
     """Responsible for moving flows forward. ``advance`` returns what happened at one instant."""
 
-    nodes: Sequence[NodeModel]
-    client_bytes_per_s: float = INFINITY
-    now_s: float = 0.0
-    flows: dict[int, Flow] = field(default_factory=dict)
-    warm: list[int] = field(default_factory=list)  # kept connections per node
-    moved_bytes: float = 0.0  # everything that crossed the client's link
+    def __init__(
+        self,
+        nodes: Sequence[NodeModel],
+        client_bytes_per_s: float = INFINITY,
+        model: NetworkModel | None = None,
+    ) -> None:
+        self.nodes = nodes
+        self.client_bytes_per_s = client_bytes_per_s
+        self.model = model or NetworkModel()
+        self.now_s = 0.0
+        self.flows: dict[int, Flow] = {}
+        self._pipes = [Pipe(node, [], []) for node in nodes]
+        self._dirty: list[Pipe] = []  # their rates have to be shared anew
+        self._next_s = INFINITY
+        self._reports_blocks = False
 
-    def __post_init__(self) -> None:
-        self.warm = [0] * len(self.nodes)
+    # -- what the client does --------------------------------------------------------------------
 
     def request(self, number: int, node: int, size: int) -> None:
         """Send a request for ``size`` bytes now."""
-        model = self.nodes[node]
-        connect_at_s = INFINITY
-        ready_s = self.now_s
-        if self.warm[node]:
-            self.warm[node] -= 1
+        pipe = self._pipes[node]
+        self._settle(pipe)
+        self._refresh(pipe)
+        model = pipe.model
+        connect_at_s, ready_s = INFINITY, self.now_s
+        if pipe.idle:
+            connection = pipe.idle.pop()
+            if self.now_s - connection.used_s > model.rtt_s + RTO_MIN_S:
+                connection.window_bytes = INITIAL_WINDOW_BYTES
         else:
             connect_at_s = ready_s = self.now_s + model.rtt_s
-        answer_at_s = ready_s + model.rtt_s + model.think_s
-        self.flows[number] = Flow(
-            number, node, float(size), self.now_s, connect_at_s, answer_at_s, model.rtt_s
+            connection = Connection(INITIAL_WINDOW_BYTES, self.now_s)
+        if not self.model.slow_start:
+            connection.window_bytes = INFINITY
+        answer_at_s = ready_s + model.rtt_s + model.think_time_s(pipe.requests)
+        pipe.requests += 1
+        flow = Flow(
+            number=number,
+            node=node,
+            size=float(size),
+            requested_s=self.now_s,
+            connect_at_s=connect_at_s,
+            answer_at_s=answer_at_s,
+            rtt_s=model.rtt_s,
+            connection=connection,
+            asked_bytes=float(size),
         )
+        self.flows[number] = flow
+        pipe.flows.append(flow)
+        self._touch(pipe)
 
     def shorten(self, number: int, size: int) -> None:
-        """The client stops reading at ``size``; that costs the connection."""
+        """The client stops reading at ``size``; once there, it gives the rest up."""
         flow = self.flows.get(number)
         if flow is not None and size < flow.size:
+            pipe = self._pipes[flow.node]
+            self._settle(pipe)
             flow.size = max(float(size), flow.received)
-            self.warm[flow.node] -= 1
+            self._touch(pipe)
 
     def cancel(self, number: int) -> None:
-        """The client closes the connection."""
-        self.flows.pop(number, None)
+        """The client gives a request up."""
+        flow = self.flows.pop(number, None)
+        if flow is not None:
+            pipe = self._pipes[flow.node]
+            self._settle(pipe)
+            pipe.flows.remove(flow)
+            self._give_up(pipe, flow)
+            self._touch(pipe)
+
+    def report_blocks(self, wanted: bool) -> None:
+        """Report every block of an answer as it comes, not only every ``report_s``."""
+        if wanted != self._reports_blocks:
+            self._reports_blocks = wanted
+            for pipe in self._pipes:
+                if pipe.flows:
+                    self._settle(pipe)
+                    self._touch(pipe)
+
+    def overdue_reports(self) -> list[tuple[Happening, Flow]]:
+        """Return the progress that nobody was told of yet, one entry a running answer."""
+        happened: list[tuple[Happening, Flow]] = []
+        for pipe in self._pipes:
+            self._settle(pipe)
+            for flow in pipe.flows:
+                received = int(flow.received + EPSILON_BYTES)
+                if received - max(0, flow.reported) >= REPORT_BYTES_MIN and not flow.is_abandoned:
+                    flow.reported = received
+                    flow.report_at_s = self._next_report_s()
+                    self._touch(pipe)
+                    happened.append((Happening.BYTES, flow))
+        return happened
+
+    # -- time ------------------------------------------------------------------------------------
 
     def next_event_s(self) -> float:
         """Return the next instant at which something may happen."""
-        self._share()
-        best_s = INFINITY
-        active = set()
-        for flow in self.flows.values():
-            active.add(flow.node)
-            best_s = min(best_s, self._due_s(flow))
-        for index in active:
-            best_s = min(best_s, self.nodes[index].next_change_s(self.now_s))
-        return best_s
+        if not self._dirty:
+            return self._next_s
+        is_limited = self.client_bytes_per_s < INFINITY
+        dirty = self._pipes if is_limited else self._dirty
+        for pipe in dirty:
+            self._settle(pipe)
+            self._share(pipe)
+        if is_limited:
+            self._share_client_link()
+        for pipe in dirty:
+            pipe.is_dirty = False
+            pipe.due_s = self._due_s(pipe)
+        self._dirty = []
+        self._next_s = min([pipe.due_s for pipe in self._pipes], default=INFINITY)
+        return self._next_s
 
     def advance(self, now_s: float) -> list[tuple[Happening, Flow]]:
         """Move to ``now_s`` (at most ``next_event_s``) and return what happened then, in order."""
-        elapsed_s = now_s - self.now_s
-        if elapsed_s > 0:
-            self._share()
-            for flow in self.flows.values():
-                moved = min(flow.rate * elapsed_s, flow.size - flow.received)
-                flow.received += moved
-                self.moved_bytes += moved
+        next_s = self.next_event_s()
         self.now_s = now_s
         happened: list[tuple[Happening, Flow]] = []
-        for flow in list(self.flows.values()):
-            self._step(flow, happened)
+        if next_s > now_s:
+            return happened
+        for pipe in self._pipes:
+            if pipe.due_s <= now_s:
+                self._settle(pipe)
+                self._refresh(pipe)
+                for flow in pipe.flows.copy():
+                    self._step(pipe, flow, happened)
+                self._touch(pipe)
         return happened
 
-    # -- helpers ---------------------------------------------------------------------------------
+    @property
+    def moved_bytes(self) -> float:
+        """Everything that has crossed the client's link so far."""
+        return sum(self.moved_bytes_by_node())
 
-    def _due_s(self, flow: Flow) -> float:
-        kind = self.nodes[flow.node].fault_at(self.now_s)
-        if kind is FaultKind.REFUSE:
+    def moved_bytes_by_node(self) -> list[float]:
+        """Return what each node has sent so far."""
+        for pipe in self._pipes:
+            self._settle(pipe)
+        return [pipe.moved_bytes for pipe in self._pipes]
+
+    def _touch(self, pipe: Pipe) -> None:
+        if not pipe.is_dirty:
+            pipe.is_dirty = True
+            self._dirty.append(pipe)
+
+    # -- one node --------------------------------------------------------------------------------
+
+    def _settle(self, pipe: Pipe) -> None:
+        """Move its flows along their lines to the present."""
+        elapsed_s = self.now_s - pipe.settled_s
+        if elapsed_s <= 0:
+            return
+        pipe.settled_s = self.now_s
+        for flow in pipe.flows:
+            if flow.rate > 0:
+                moved = min(flow.rate * elapsed_s, flow.size - flow.received)
+                flow.received += moved
+                pipe.moved_bytes += moved
+
+    def _refresh(self, pipe: Pipe) -> None:
+        """Bring its capacity and its fault up to the present."""
+        if self.now_s < pipe.constant_until_s:
+            return
+        model = pipe.model
+        for fault in model.faults:
+            if fault.kind is FaultKind.REFUSE and fault.start_s <= self.now_s:
+                # A process that went away took its connections along.
+                pipe.idle = [c for c in pipe.idle if c.used_s >= fault.stop_s]
+        pipe.kind = model.fault_at(self.now_s)
+        pipe.capacity = model.capacity_at(self.now_s)
+        pipe.constant_until_s = model.next_change_s(self.now_s)
+
+    def _due_s(self, pipe: Pipe) -> float:
+        if not pipe.flows:
+            return INFINITY
+        due_s = pipe.constant_until_s
+        for flow in pipe.flows:
+            due_s = min(due_s, self._flow_due_s(pipe, flow))
+        return due_s
+
+    def _flow_due_s(self, pipe: Pipe, flow: Flow) -> float:
+        now_s = self.now_s
+        if pipe.kind is FaultKind.REFUSE:
             # A closed port answers the connect at once; a running connection is reset likewise.
-            return max(self.now_s, min(flow.connect_at_s, flow.answer_at_s))
+            return max(now_s, min(flow.connect_at_s, flow.answer_at_s))
         if flow.connect_at_s < INFINITY:
             return flow.connect_at_s
-        if kind is FaultKind.FREEZE:
+        if pipe.kind is FaultKind.FREEZE:
             return INFINITY
         if not flow.answered:
-            return flow.answer_at_s
+            return max(now_s, flow.answer_at_s)
+        left = flow.size - flow.received
+        if left <= EPSILON_BYTES:
+            return now_s
         if flow.rate <= 0:
             return INFINITY
-        left = max(0.0, flow.size - flow.received)
-        return min(self.now_s + left / flow.rate, max(flow.report_at_s, self.now_s))
+        if flow.is_abandoned:
+            return min(now_s + left / flow.rate, flow.grow_at_s)
+        if self._reports_blocks:
+            block = BLOCK_BYTES - (flow.received + EPSILON_BYTES) % BLOCK_BYTES
+            left = min(left, block + EPSILON_BYTES)
+        return min(now_s + left / flow.rate, max(flow.report_at_s, now_s), flow.grow_at_s)
 
-    def _step(self, flow: Flow, happened: list[tuple[Happening, Flow]]) -> None:
-        kind = self.nodes[flow.node].fault_at(self.now_s)
-        if kind is FaultKind.REFUSE and self.now_s >= self._due_s(flow):
+    def _step(self, pipe: Pipe, flow: Flow, happened: list[tuple[Happening, Flow]]) -> None:
+        now_s = self.now_s
+        if pipe.kind is FaultKind.REFUSE and now_s >= min(flow.connect_at_s, flow.answer_at_s):
             fresh = flow.connect_at_s < INFINITY
-            self._end(flow, Happening.REFUSED if fresh else Happening.RESET, happened)
-            self.warm[flow.node] = 0
+            self._end(pipe, flow, Happening.REFUSED if fresh else Happening.RESET, happened)
             return
-        if self.now_s >= flow.connect_at_s:
+        if now_s >= flow.connect_at_s:
             flow.connect_at_s = INFINITY
-            happened.append((Happening.CONNECTED, flow))
-        if kind is FaultKind.FREEZE:
+            self._tell(Happening.CONNECTED, flow, happened)
+        if pipe.kind is FaultKind.FREEZE:
             return
-        if not flow.answered and self.now_s >= flow.answer_at_s:
-            flow.answered = True
-            flow.report_at_s = self.now_s + REPORT_S
-            if kind is FaultKind.GARBAGE:
-                self._end(flow, Happening.GARBAGE, happened)
+        if not flow.answered:
+            if flow.connect_at_s < INFINITY or now_s < flow.answer_at_s:
                 return
-            happened.append((Happening.FIRST_BYTE, flow))
-        if flow.answered and flow.size - flow.received <= EPSILON_BYTES:
-            self.warm[flow.node] += 1
-            self._end(flow, Happening.DONE, happened)
-        elif flow.answered and self.now_s >= flow.report_at_s:
-            flow.report_at_s = self.now_s + REPORT_S
-            if int(flow.received) > flow.reported:
-                flow.reported = int(flow.received)
+            flow.answered = True
+            flow.report_at_s = self._next_report_s()
+            if pipe.kind is FaultKind.GARBAGE:
+                self._end(pipe, flow, Happening.GARBAGE, happened)
+                return
+            self._tell(Happening.FIRST_BYTE, flow, happened)
+        if now_s >= flow.grow_at_s:
+            flow.grow_at_s = INFINITY
+            flow.connection.window_bytes *= 2
+        if flow.size - flow.received <= EPSILON_BYTES:
+            self._end(pipe, flow, Happening.DONE, happened)
+        elif not flow.is_abandoned:
+            self._report(flow, happened)
+
+    def _report(self, flow: Flow, happened: list[tuple[Happening, Flow]]) -> None:
+        received = int(flow.received + EPSILON_BYTES)
+        block = self._reports_blocks and received // BLOCK_BYTES > flow.reported // BLOCK_BYTES
+        if block or self.now_s >= flow.report_at_s:
+            flow.report_at_s = self._next_report_s()
+            if received > max(0, flow.reported):
+                flow.reported = received
                 happened.append((Happening.BYTES, flow))
 
-    def _end(self, flow: Flow, what: Happening, happened: list[tuple[Happening, Flow]]) -> None:
-        del self.flows[flow.number]
-        self.warm[flow.node] = max(0, self.warm[flow.node])
-        happened.append((what, flow))
+    def _next_report_s(self) -> float:
+        model = self.model
+        if model.reports_together:
+            return (math.floor(self.now_s / model.report_s + 1e-6) + 1) * model.report_s
+        return self.now_s + model.report_s
 
-    def _share(self) -> None:
-        """Give every flow its max-min fair rate."""
-        sending: dict[int, list[Flow]] = {}
-        for flow in self.flows.values():
+    def _tell(self, what: Happening, flow: Flow, happened: list[tuple[Happening, Flow]]) -> None:
+        if not flow.is_abandoned:
+            happened.append((what, flow))
+
+    def _end(
+        self, pipe: Pipe, flow: Flow, what: Happening, happened: list[tuple[Happening, Flow]]
+    ) -> None:
+        pipe.flows.remove(flow)
+        if flow.is_abandoned:
+            return
+        del self.flows[flow.number]
+        happened.append((what, flow))
+        if what is not Happening.DONE:
+            return
+        if flow.asked_bytes - flow.size > EPSILON_BYTES:
+            self._give_up(pipe, flow)
+        else:
+            flow.connection.used_s = self.now_s
+            pipe.idle.append(flow.connection)
+
+    def _give_up(self, pipe: Pipe, flow: Flow) -> None:
+        """Stop a request that would have brought more; some of it comes all the same."""
+        connected = flow.connect_at_s == INFINITY
+        if not self.model.reconnect and connected:
+            flow.connection.used_s = self.now_s
+            pipe.idle.append(flow.connection)
+        if not self.model.in_flight or not connected:
+            return
+        under_way = min(flow.asked_bytes - flow.received, self.model.socket_buffer_bytes)
+        if flow.answered:
+            under_way = min(under_way, flow.rate * flow.rtt_s)
+        elif self.now_s > flow.answer_at_s - flow.rtt_s:
+            # The node will have begun to answer before it hears that nobody listens.
+            under_way = min(under_way, INITIAL_WINDOW_BYTES)
+        else:
+            return
+        if under_way > EPSILON_BYTES:
+            rest = Flow(
+                number=flow.number,
+                node=flow.node,
+                size=under_way,
+                requested_s=flow.requested_s,
+                connect_at_s=INFINITY,
+                answer_at_s=flow.answer_at_s,
+                rtt_s=flow.rtt_s,
+                connection=flow.connection,
+                asked_bytes=under_way,
+                answered=flow.answered,
+                is_abandoned=True,
+            )
+            pipe.flows.append(rest)
+
+    # -- shares ----------------------------------------------------------------------------------
+
+    def _share(self, pipe: Pipe) -> None:
+        """Give every flow of a node its max-min fair rate, within its connection's window."""
+        sending = []
+        for flow in pipe.flows:
             flow.rate = 0.0
             if flow.answered:
-                sending.setdefault(flow.node, []).append(flow)
-        for node, flows in sending.items():
-            share = self.nodes[node].capacity_at(self.now_s) / len(flows)
-            for flow in flows:
-                flow.rate = share
-        everything = [flow for flows in sending.values() for flow in flows]
-        if sum(flow.rate for flow in everything) <= self.client_bytes_per_s:
+                sending.append(flow)
+        if len(sending) > 1 and self.model.slow_start:
+            sending.sort(key=lambda flow: flow.connection.window_bytes)
+        left, count = pipe.capacity, len(sending)
+        for position, flow in enumerate(sending):
+            share = left / (count - position)
+            window_rate = flow.connection.window_bytes / flow.rtt_s
+            if window_rate < share:
+                share = window_rate
+                flow.grow_at_s = min(flow.grow_at_s, self.now_s + flow.rtt_s)
+            else:
+                flow.grow_at_s = INFINITY
+            flow.rate = share
+            left -= share
+
+    def _share_client_link(self) -> None:
+        flows = [flow for pipe in self._pipes for flow in pipe.flows if flow.rate > 0]
+        if sum(flow.rate for flow in flows) <= self.client_bytes_per_s:
             return
-        left, waiting = self.client_bytes_per_s, sorted(everything, key=lambda f: f.rate)
-        for position, flow in enumerate(waiting):
-            flow.rate = min(flow.rate, left / (len(waiting) - position))
+        flows.sort(key=lambda flow: flow.rate)
+        left = self.client_bytes_per_s
+        for position, flow in enumerate(flows):
+            share = left / (len(flows) - position)
+            if share < flow.rate:
+                flow.rate = share
+                flow.grow_at_s = INFINITY
             left -= flow.rate

@@ -6,7 +6,7 @@ import pytest
 
 from redundancy.scheme import Layout
 from smart_client.core import events
-from smart_client.core.schedulers import SCHEDULERS, make_scheduler
+from smart_client.core.schedulers import make_scheduler
 from smart_client.core.session import Session
 from smart_client.core.state import SessionConfig
 from smart_client.simulator.engine import Engine
@@ -15,6 +15,9 @@ from smart_client.spool import Spool
 from support.virtual_world import HandCranked, StoredVideo, VirtualTransport, run_driver
 
 KIB = 1024
+
+# One of each way to act: whole fragments, duplicates of everything, late duplicates of blocks.
+SCHEDULERS = ["smart", "round-robin", "all-n", "time-critical"]
 
 WORLDS = {
     "quiet": {},

@@ -27,9 +27,11 @@ def extra_share(engine: Engine) -> float:
     return engine.network.moved_bytes / counters.delivered_bytes - 1
 
 
-@pytest.mark.parametrize("scheduler", SCHEDULERS)
+@pytest.mark.parametrize("scheduler", ["smart", "round-robin", "vstack-score", "segmented"])
 @pytest.mark.parametrize("layout", [(3, 5, 0), (1, 3, 0), (1, 1, 0), (2, 4, 1), (5, 5, 0)])
-def test_every_scheduler_plays_a_quiet_world_without_stall_or_waste(scheduler, layout) -> None:
+def test_schedulers_that_ask_once_play_a_quiet_world_without_stall_or_waste(
+    scheduler, layout
+) -> None:
     k, n, copies = layout
     chunks = chunk_records(8, k=k, n=n, copies=copies)
     engine = engine_for(chunks, [steady() for _ in range(5)], scheduler=scheduler)

@@ -1,0 +1,138 @@
+"""compare: schedulers in the same worlds, seed by seed, beside the clairvoyant optimum."""
+
+import argparse
+import math
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
+from rich.progress import Progress
+from rich.table import Table
+
+from redundancy.errors import ExitCode, UsageError
+from redundancy.terminal import Terminal
+from smart_client.core.schedulers import ALIASES, make_scheduler
+from smart_client.errors import QualityMissed
+from smart_client.simulator.batch import Grid, SessionRecord, read_records, run_batch
+from smart_client.simulator.page import OWN, comparison_html, comparison_svg
+from smart_client.simulator.report import Cell, cells_of
+from smart_client.simulator.scenarios import load_scenario
+from smart_client.simulator.traces import find_library
+
+RUNS_FILE, SUMMARY_FILE = "runs.jsonl", "summary.json"
+PAGE_FILE, PICTURE_FILE = "report.html", "waiting.svg"
+
+
+def compare(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Play every scheduler in the same worlds and tell what came of it."""
+    if args.runs < 1:
+        raise UsageError("--runs must be at least 1")
+    schedulers = [ALIASES.get(name, name) for name in args.schedulers.split(",") if name]
+    for name in schedulers:
+        make_scheduler(name)  # a misspelt one is told before anything runs
+    reference = schedulers[-1] if args.reference is None else args.reference
+    grid = Grid(
+        scenarios=tuple(
+            load_scenario(name).with_layout(layout)
+            for name in args.scenario or ["typical"]
+            for layout in (args.layout or "3of5").split(",")
+        ),
+        seeds=tuple(range(args.seed, args.seed + args.runs)),
+        schedulers=tuple(dict.fromkeys(schedulers)),
+        mode=args.network,
+    )
+    library = find_library(os.environ, args.traces)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    runs = out / RUNS_FILE
+    screen = terminal.console(stderr=True)
+    with Progress(console=screen, disable=not terminal.shows_progress) as bar:
+        task = bar.add_task("sessions", total=None)
+        report = run_batch(
+            grid,
+            library,
+            runs,
+            processes=args.processes,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    cells = cells_of(_of_grid(grid, runs, library.name), reference=reference)
+    how = [
+        "smart-client compare "
+        + " ".join(f"--scenario {name}" for name in args.scenario or ["typical"])
+        + f" --layout {args.layout or '3of5'} --runs {args.runs} --seed {args.seed}"
+        + f" --schedulers {args.schedulers} --network {args.network}",
+        f"traces: {library.name}",
+    ]
+    (out / SUMMARY_FILE).write_bytes(msgspec.json.encode([_facts(cell) for cell in cells]))
+    (out / PICTURE_FILE).write_text(comparison_svg(cells), encoding="utf-8")
+    page = comparison_html(cells, how=how, reference=reference)
+    (out / PAGE_FILE).write_text(page, encoding="utf-8")
+    _tell(cells, out, terminal)
+    terminal.note(f"{report.played} sessions played, {report.skipped} were there already")
+    if args.fail_if_worse:
+        _require_best(cells)
+    return ExitCode.OK
+
+
+def _of_grid(grid: Grid, runs: Path, traces: str) -> list[SessionRecord]:
+    """Return the records of this very grid; the file may hold those of others."""
+    wanted = {(scenario.name, scenario.video.layout) for scenario in grid.scenarios}
+    return [
+        record
+        for record in read_records(runs)
+        if (record.scenario, record.layout) in wanted
+        and record.seed in grid.seeds
+        and record.scheduler in grid.schedulers
+        and (record.mode, record.traces) == (grid.mode, traces)
+    ]
+
+
+def _facts(cell: Cell) -> dict[str, object]:
+    """Return a cell as a record; what is not known is null."""
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in asdict(cell).items()
+    }
+
+
+def _tell(cells: list[Cell], out: Path, terminal: Terminal) -> None:
+    files = {name: str(out / name) for name in (RUNS_FILE, SUMMARY_FILE, PAGE_FILE, PICTURE_FILE)}
+    if terminal.json:
+        terminal.result({"v": 1, "cells": [_facts(cell) for cell in cells], "files": files})
+        return
+    for name in dict.fromkeys((cell.scenario, cell.layout) for cell in cells):
+        table = Table(title=" ".join(name), title_justify="left", box=None, pad_edge=False)
+        for column in ("SCHEDULER", "W/W* [95 %]", "SAVED", "START p50/p95", "STALL s/h", "EXTRA"):
+            table.add_column(column, justify="left" if column == "SCHEDULER" else "right")
+        for cell in cells:
+            if (cell.scenario, cell.layout) == name:
+                table.add_row(*_row(cell), style="bold" if cell.scheduler == OWN else "")
+        terminal.console().print(table)
+    terminal.console().print(f"page: {files[PAGE_FILE]}   sessions: {files[RUNS_FILE]}")
+
+
+def _row(cell: Cell) -> tuple[str, ...]:
+    """Return what fits 80 columns; the page has all."""
+    known = not math.isnan(cell.ratio)
+    ratio = f"{cell.ratio:.2f} [{cell.ratio_low:.2f}, {cell.ratio_high:.2f}]" if known else "-"
+    return (
+        cell.scheduler,
+        ratio,
+        "-" if math.isnan(cell.saved) else f"{cell.saved:.0%}",
+        f"{cell.startup_s:.2f} / {cell.startup_p95_s:.2f}",
+        f"{cell.rebuffer_s_per_h:.1f}",
+        f"{cell.extra_share:.2%}",
+    )
+
+
+def _require_best(cells: list[Cell]) -> None:
+    """Raise unless our scheduler waited least, in the mean, in every kind of world."""
+    own = {(c.scenario, c.layout): c.waiting_s for c in cells if c.scheduler == OWN}
+    for cell in cells:
+        best_s = own.get((cell.scenario, cell.layout))
+        if best_s is not None and cell.waiting_s < best_s:
+            raise QualityMissed(
+                f"{cell.scheduler} waited {cell.waiting_s:.2f} s in {cell.scenario} "
+                f"{cell.layout}, {OWN} {best_s:.2f} s"
+            )

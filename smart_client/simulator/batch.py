@@ -1,0 +1,219 @@
+"""Many sessions over many processes, one JSON line a session, in an order that never changes.
+
+A batch can be stopped and started again: what the file already has is not played again. The file's
+bytes depend on the grid (scenarios, seeds, schedulers) and the traces alone, not on the number of
+processes nor on how often the batch was interrupted.
+"""
+
+import itertools
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from smart_client.errors import InvalidRequest
+from smart_client.simulator.network import IDEAL, REALISTIC
+from smart_client.simulator.optimum import optimal_waiting_s
+from smart_client.simulator.scenario import Scenario
+from smart_client.simulator.simulate import Outcome, simulate
+from smart_client.simulator.trace_library import TraceLibrary
+from smart_client.simulator.world import make_world
+
+MODES = {"ideal": IDEAL, "realistic": REALISTIC}
+
+# Enough jobs under way to keep every process busy, few enough that little is lost on Ctrl-C.
+JOBS_PER_PROCESS = 4
+
+
+class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a batch's file. Wall-clock times are left out: they never repeat."""
+
+    scenario: str
+    layout: str
+    seed: int
+    scheduler: str
+    mode: str
+    traces: str
+    played_s: float  # media time of the video
+    optimum_s: float | None  # None: not defined for several viewers, jumps, or unreadable videos
+    outcome: Outcome
+
+    @property
+    def key(self) -> "SessionKey":
+        """What tells this session from others."""
+        return (self.scenario, self.layout, self.seed, self.scheduler, self.mode, self.traces)
+
+
+SessionKey = tuple[str, str, int, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What to play: every scheduler in every world."""
+
+    scenarios: tuple[Scenario, ...]
+    seeds: tuple[int, ...]
+    schedulers: tuple[str, ...]
+    mode: str = "realistic"
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InvalidRequest(f"no mode '{self.mode}'", hint=f"one of: {', '.join(MODES)}")
+        if any(seed < 0 for seed in self.seeds):
+            raise InvalidRequest("a seed is at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One world and the schedulers that still have to play in it."""
+
+    scenario: Scenario
+    seed: int
+    schedulers: tuple[str, ...]
+    mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReport:
+    """What a call of ``run_batch`` did."""
+
+    played: int
+    skipped: int  # the file had them already
+    wall_s: float
+
+    @property
+    def sessions_per_min(self) -> float:
+        """Sessions played in a minute of wall-clock time."""
+        return 60 * self.played / self.wall_s if self.wall_s else 0.0
+
+
+def run_batch(
+    grid: Grid,
+    library: TraceLibrary,
+    output: Path,
+    *,
+    processes: int | None = None,
+    progress: Callable[[int, int], None] = lambda _played, _all: None,
+) -> BatchReport:
+    """Play a grid and append the records to ``output``.
+
+    Args:
+        grid: what to play.
+        library: traces that worlds draw from.
+        output: JSON lines; created if it is missing. A torn last line is cut off.
+        processes: how many; by default one a core. With 1, everything runs in this process.
+        progress: told the sessions played so far and in all, after every world.
+    Raises: InvalidRequest: the file holds something else, or a scenario does not fit the traces.
+    """
+    began_s = time.perf_counter()
+    done = {record.key for record in read_records(output)}
+    jobs = list(_jobs(grid, library.name, done))
+    played, total = 0, sum(len(job.schedulers) for job in jobs)
+    with output.open("ab") as lines:
+        for records in _outcomes(jobs, library, processes or os.cpu_count() or 1):
+            for record in records:
+                lines.write(msgspec.json.encode(record) + b"\n")
+                played += 1
+            lines.flush()
+            progress(played, total)
+    skipped = len(grid.scenarios) * len(grid.seeds) * len(grid.schedulers) - played
+    return BatchReport(played, skipped, time.perf_counter() - began_s)
+
+
+def read_records(path: Path) -> list[SessionRecord]:
+    """Return a batch's records; none if there is no file. A torn last line is cut off the file.
+
+    Raises: InvalidRequest: a line that is no record.
+    """
+    if not path.exists():
+        return []
+    body = path.read_bytes()
+    whole = body[: body.rfind(b"\n") + 1]
+    if len(whole) < len(body):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    records = []
+    decoder = msgspec.json.Decoder(SessionRecord)
+    for number, line in enumerate(whole.splitlines(), start=1):
+        try:
+            records.append(decoder.decode(line))
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise InvalidRequest(f"{path}:{number}: not a record of a batch: {error}") from error
+    return records
+
+
+def play_job(job: Job, library: TraceLibrary) -> list[SessionRecord]:
+    """Make a job's world once and let every scheduler play in it."""
+    world = make_world(job.scenario, job.seed, library)
+    optimum_s = optimal_waiting_s(world) if world.is_straight else None
+    return [
+        SessionRecord(
+            scenario=job.scenario.name,
+            layout=job.scenario.video.layout,
+            seed=job.seed,
+            scheduler=scheduler,
+            mode=job.mode,
+            traces=library.name,
+            played_s=world.duration_s,
+            optimum_s=optimum_s if optimum_s != float("inf") else None,
+            outcome=simulate(world, scheduler, MODES[job.mode]),
+        )
+        for scheduler in job.schedulers
+    ]
+
+
+def _jobs(grid: Grid, traces: str, done: set[SessionKey]) -> Iterator[Job]:
+    for scenario, seed in itertools.product(grid.scenarios, grid.seeds):
+        head = (scenario.name, scenario.video.layout, seed)
+        left = tuple(
+            scheduler
+            for scheduler in grid.schedulers
+            if (*head, scheduler, grid.mode, traces) not in done
+        )
+        if left:
+            yield Job(scenario, seed, left, grid.mode)
+
+
+# The traces of a worker process: sent once, when it starts, instead of with every job.
+_library: list[TraceLibrary] = []
+
+
+def _start_worker(library: TraceLibrary) -> None:
+    _library[:] = [library]
+
+
+def _play_in_worker(job: Job) -> list[SessionRecord]:
+    return play_job(job, _library[0])
+
+
+def _outcomes(
+    jobs: Sequence[Job], library: TraceLibrary, processes: int
+) -> Iterable[list[SessionRecord]]:
+    """Yield each job's records in the order of the jobs."""
+    if processes == 1 or len(jobs) <= 1:
+        yield from (play_job(job, library) for job in jobs)
+        return
+    # Not forked: the calling process may have threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        min(processes, len(jobs)), context, initializer=_start_worker, initargs=(library,)
+    ) as pool:
+        waiting = iter(jobs)
+        under_way: list[Future[list[SessionRecord]]] = [
+            pool.submit(_play_in_worker, job)
+            for job in itertools.islice(waiting, JOBS_PER_PROCESS * processes)
+        ]
+        try:
+            while under_way:
+                yield under_way.pop(0).result()
+                under_way += [
+                    pool.submit(_play_in_worker, job) for job in itertools.islice(waiting, 1)
+                ]
+        finally:
+            for future in under_way:
+                future.cancel()

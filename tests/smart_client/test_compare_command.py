@@ -1,0 +1,98 @@
+"""`smart-client compare`: the command, its files and its page, over short worlds."""
+
+import json
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from smart_client.cli import main
+from smart_client.simulator.page import comparison_html, comparison_svg
+from smart_client.simulator.report import cells_of
+
+pytest.importorskip("scipy", reason="the optimum needs scipy (the extra 'sim')")
+
+SCENARIO = """
+name = "short"
+[video]
+duration_s = 30.0
+[outages]
+every_s = 60.0
+lasting_s = 8.0
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path) -> str:
+    path = tmp_path / "short.toml"
+    path.write_text(SCENARIO)
+    return str(path)
+
+
+def compare(tmp_path, scenario: str, *words: str) -> int:
+    return main(
+        [
+            *("compare", "--scenario", scenario, "--out", str(tmp_path / "out")),
+            *("--processes", "1", "--json", *words),
+        ]
+    )
+
+
+def test_it_writes_sessions_summary_picture_and_page(tmp_path, scenario, capsys) -> None:
+    assert compare(tmp_path, scenario, "--runs", "3") == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [cell["scheduler"] for cell in told["cells"]] == ["smart", "vstack-score", "round-robin"]
+    smart, _, naive = told["cells"]
+    assert smart["ratio"] >= 1.0
+    assert smart["waiting_s"] < naive["waiting_s"]
+    assert smart["saved"] == pytest.approx(1 - smart["waiting_s"] / naive["waiting_s"])
+    out = tmp_path / "out"
+    assert len((out / "runs.jsonl").read_text().splitlines()) == 9
+    assert json.loads((out / "summary.json").read_text()) == told["cells"]
+    ElementTree.fromstring((out / "waiting.svg").read_text())
+    page = (out / "report.html").read_text()
+    assert "vstack-score" in page
+    assert not re.search(r'(src|href)="', page)  # it loads nothing
+
+
+def test_more_runs_are_added_to_what_is_there_and_change_none_of_it(tmp_path, scenario) -> None:
+    runs = tmp_path / "out" / "runs.jsonl"
+    assert compare(tmp_path, scenario, "--runs", "2") == 0
+    before = runs.read_bytes()
+    assert compare(tmp_path, scenario, "--runs", "3") == 0
+    after = runs.read_bytes()
+    assert after.startswith(before)
+    assert len(after.splitlines()) == 9
+    assert compare(tmp_path, scenario, "--runs", "3") == 0
+    assert runs.read_bytes() == after
+
+
+def test_it_can_be_a_gate(tmp_path, scenario, capsys) -> None:
+    words = ("--runs", "2", "--assert", "--schedulers", "smart,round-robin")
+    assert compare(tmp_path, scenario, *words) == 0
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--schedulers", "smart,smrt"), 2, "no scheduler 'smrt'"),
+        (("--runs", "0"), 2, "--runs"),
+        (("--scenario", "nowhere"), 2, "no scenario 'nowhere'"),
+        (("--layout", "9of5"), 2, "9of5"),
+        (("--traces", "/nowhere/at/all"), None, "/nowhere/at/all"),
+    ],
+)
+def test_bad_words_are_told_before_anything_is_played(
+    tmp_path, scenario, capsys, words, code, says
+) -> None:
+    ended = compare(tmp_path, scenario, *words)
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert says in json.dumps(told["error"])
+    assert ended == code if code is not None else ended != 0
+    assert not (tmp_path / "out" / "runs.jsonl").exists()
+
+
+def test_a_page_without_any_cell_is_a_page() -> None:
+    assert "</html>" in comparison_html(cells_of([]), how=[], reference="")
+    ElementTree.fromstring(comparison_svg([]))
