@@ -5,11 +5,18 @@ Handlers are imported when they run, so that ``--help`` does not wait for what t
 
 import argparse
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 from redundancy.errors import UsageError
-from redundancy.terminal import CommandParser, Handler, Terminal, add_command, run, top_parser
+from redundancy.terminal import (
+    CommandParser,
+    Handler,
+    Terminal,
+    add_command,
+    later,
+    run,
+    top_parser,
+)
 from storage_server.config import add_admin_arguments
 from storage_server.coordinator.config import add_coordinator_arguments
 from storage_server.node.config import add_node_arguments
@@ -23,6 +30,7 @@ examples:
   storage-server node --data /srv/node --listen 0.0.0.0:8500 --coordinator http://hub:8400 \\
       --token-file secret
   storage-server admin node list                 the nodes of a cluster
+  storage-server fsck /srv/node                  read every byte of a node that does not run
 
 exit codes: 0 ok, 2 usage, 3 done in part, 4 not found, 5 temporary, 8 conflict, 9 configuration
 """
@@ -34,6 +42,14 @@ examples:
       --listen 0.0.0.0:8500 --advertise http://attic-pi.lan:8500 --token-file secret \\
       --coordinator http://hub.lan:8400
   storage-server node --data /srv/node --max-upload 10Mbit/s
+"""
+
+_FSCK_EXAMPLES = """\
+examples:
+  storage-server fsck /srv/node                  reads every byte, changes nothing
+  storage-server fsck /srv/node --repair
+
+exit codes: 0 ok, 4 no such data, 7 fragments are lost here, 9 a node runs on it
 """
 
 _COORDINATOR_EXAMPLES = """\
@@ -73,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     node = add_command(
         commands,
         "node",
-        _later("server_commands", "node"),
+        later("storage_server.server_commands", "node"),
         "Run one storage node.",
         epilog=_NODE_EXAMPLES,
     )
@@ -82,11 +98,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     coordinator = add_command(
         commands,
         "coordinator",
-        _later("server_commands", "coordinator"),
+        later("storage_server.server_commands", "coordinator"),
         "Run a coordinator: it knows what is where, and moves no video bytes.",
         epilog=_COORDINATOR_EXAMPLES,
     )
     add_coordinator_arguments(coordinator)
+
+    fsck = add_command(
+        commands,
+        "fsck",
+        later("storage_server.fsck_command", "fsck"),
+        "Check a node's data directory while the node does not run.",
+        epilog=_FSCK_EXAMPLES,
+    )
+    fsck.add_argument("directory", metavar="DIR", help="the node's --data directory")
+    fsck.add_argument(
+        "--repair", action="store_true", help="take what is bad out, and list it for repair"
+    )
 
     cluster = add_command(
         commands,
@@ -114,7 +142,7 @@ def _add_cluster_commands(cluster: CommandParser) -> None:
     up = add_command(
         commands,
         "up",
-        _later("cluster_commands", "up"),
+        later("storage_server.cluster_commands", "up"),
         "Start a cluster, or what of it does not run.",
     )
     up.add_argument(
@@ -138,37 +166,46 @@ def _add_cluster_commands(cluster: CommandParser) -> None:
         help="until the coordinator has heard every node",
     )
     down = add_command(
-        commands, "down", _later("cluster_commands", "down"), "End a cluster; its data stays."
+        commands,
+        "down",
+        later("storage_server.cluster_commands", "down"),
+        "End a cluster; its data stays.",
     )
     down.add_argument("--purge", action="store_true", help="remove the data and the logs too")
     status = add_command(
         commands,
         "status",
-        _later("cluster_commands", "status"),
+        later("storage_server.cluster_commands", "status"),
         "Show what runs and what does not.",
     )
     kill = add_command(
         commands,
         "kill",
-        _later("cluster_commands", "kill"),
+        later("storage_server.cluster_commands", "kill"),
         "End nodes at once, as a power cut does.",
     )
     freeze = add_command(
         commands,
         "freeze",
-        _later("cluster_commands", "freeze"),
+        later("storage_server.cluster_commands", "freeze"),
         "Make nodes hang without closing anything.",
     )
     thaw = add_command(
-        commands, "thaw", _later("cluster_commands", "thaw"), "Let frozen nodes go on."
+        commands,
+        "thaw",
+        later("storage_server.cluster_commands", "thaw"),
+        "Let frozen nodes go on.",
     )
     start = add_command(
-        commands, "start", _later("cluster_commands", "start"), "Start nodes again with their data."
+        commands,
+        "start",
+        later("storage_server.cluster_commands", "start"),
+        "Start nodes again with their data.",
     )
     slow = add_command(
         commands,
         "slow",
-        _later("cluster_commands", "slow"),
+        later("storage_server.cluster_commands", "slow"),
         "Make nodes answer slowly, or normally again.",
     )
     slow.add_argument("--rate", metavar="RATE", help="as in 500kbit/s; none takes the cap away")
@@ -192,13 +229,13 @@ def _add_admin_commands(admin: CommandParser) -> None:
     listing = add_command(
         actions,
         "list",
-        _later("admin_commands", "list_nodes"),
+        later("storage_server.admin_commands", "list_nodes"),
         "List the nodes as a coordinator sees them.",
     )
     add = add_command(
         actions,
         "add",
-        _later("admin_commands", "add_node"),
+        later("storage_server.admin_commands", "add_node"),
         "Add a node that does not report by itself, or one that was removed.",
     )
     add.add_argument("name", metavar="NAME")
@@ -206,16 +243,6 @@ def _add_admin_commands(admin: CommandParser) -> None:
     add.add_argument("--zone", default="", help="what fails together: a room, a site")
     for parser in (listing, add):
         add_admin_arguments(parser)
-
-
-def _later(module: str, name: str) -> Handler:
-    """Return a handler that is imported when it is called."""
-
-    def handle(args: argparse.Namespace, terminal: Terminal) -> int:
-        handler: Handler = getattr(import_module(f"storage_server.{module}"), name)
-        return handler(args, terminal)
-
-    return handle
 
 
 def _needs_more(command: str, choices: str) -> Handler:

@@ -5,9 +5,10 @@ import signal
 from collections.abc import Sequence
 
 from redundancy.errors import ExitCode, UsageError
+from redundancy.quantities import parse_size
 from redundancy.terminal import Terminal
 from storage_server.cluster import ClusterView, LocalCluster, MemberView, UpWish
-from storage_server.node.config import parse_rate, parse_size
+from storage_server.node.config import parse_rate
 from storage_server.processes import ProcessState
 from storage_server.tables import table
 

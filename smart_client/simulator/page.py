@@ -22,6 +22,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid var(--rule); }
+td { white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 tr.own td { font-weight: 600; color: var(--own); }
 code { font-size: .95em; }

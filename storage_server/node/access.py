@@ -47,6 +47,8 @@ class Guard:
             return is_trusted or _is_local(request)
         if self._token is not None:
             return False
+        if "Origin" in request.headers:
+            return False  # a browser writes for a web page: not its owner's will
         # Without a token the node listens on loopback only, or was told that the network is safe.
         return access is Access.WRITE or _is_local(request)
 

@@ -29,7 +29,7 @@ class _Route:
 
     name: str
     methods: Mapping[str, tuple[Access, Handler]]
-    is_delayed: bool = False  # by the delay an admin set, as a slow node would
+    is_shaped: bool = False  # held back by the cap and the delay an admin set, as on a slow line
 
 
 class NodeApp:
@@ -87,9 +87,13 @@ class NodeApp:
             raise HttpProblem(431, "HEADER_TOO_LARGE", "at most 8 KiB of header", closes=True)
         access, handler = route.methods[request.method]
         self._guard.check(access, request)
-        if route.is_delayed:
-            await self._node.pacer.wait_for_first_byte()
-        return await handler(request)
+        if not route.is_shaped:
+            return await handler(request)
+        await self._node.pacer.wait_for_first_byte()
+        response = await handler(request)
+        if request.method == "HEAD":
+            return response
+        return await self._node.sender.hold_back(request, response)
 
     def _finish(self, response: web.StreamResponse) -> None:
         response.headers["Server"] = SERVER_NAME
@@ -119,14 +123,16 @@ def _make_routes(chunks: ChunkHandlers, reports: ReportHandlers) -> dict[str, _R
                 "PUT": (Access.WRITE, chunks.put),
                 "DELETE": (Access.WRITE, chunks.delete),
             },
-            is_delayed=True,
+            is_shaped=True,
         ),
-        _Route("/ping", reading(Access.OPEN, reports.ping), is_delayed=True),
+        _Route("/ping", reading(Access.OPEN, reports.ping), is_shaped=True),
         _Route("/healthz", reading(Access.OPEN, reports.health)),
         _Route("/readyz", reading(Access.OPEN, reports.ready)),
         _Route("/metrics", reading(Access.FACTS, reports.metrics)),
-        _Route("/v1/list", reading(Access.FACTS, reports.list_keys), is_delayed=True),
-        _Route("/v1/have", {"POST": (Access.OPEN, reports.have)}, is_delayed=True),
+        _Route("/v1/list", reading(Access.FACTS, reports.list_keys), is_shaped=True),
+        _Route("/v1/bad", reading(Access.FACTS, reports.list_bad)),
+        _Route("/v1/suspect", {"POST": (Access.OPEN, reports.suspect)}),
+        _Route("/v1/have", {"POST": (Access.OPEN, reports.have)}, is_shaped=True),
         _Route(
             "/v1/admin/limits",
             {

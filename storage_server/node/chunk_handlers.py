@@ -1,14 +1,17 @@
 """``/v1/chunks/{key}``: store, read, check and remove one fragment."""
 
 import asyncio
+import contextlib
 import re
 from concurrent.futures import ThreadPoolExecutor
 
 from aiohttp import web
 
-from storage_server.node.byte_range import UnsatisfiableRange, matches_etag, parse_range
+from redundancy.errors import EvenflowError
+from smart_client.byte_range import RangeNotSatisfiable, matches_etag, parse_range
 from storage_server.node.errors import ReadFailed
 from storage_server.node.node_state import NodeState
+from storage_server.node.request_bodies import body_deadline
 from storage_server.node.responses import SMALL_BYTES, HttpProblem, json_response
 from storage_server.node.store import Put, StoredFragment
 from storage_server.node.superblock_format import FRAGMENT_BYTES_MAX
@@ -49,9 +52,11 @@ class ChunkHandlers:
             if response.prepared and request.transport is not None:
                 # The head is out: cut, so that nobody takes what follows for the fragment.
                 request.transport.abort()
-            if isinstance(error, OSError) and not isinstance(error, ConnectionError):
-                raise ReadFailed(f"the disk did not give the bytes: {error}") from error
-            raise
+            if not _is_failed_read(error):
+                raise
+            with contextlib.suppress(EvenflowError):  # it is found by the scrub as well
+                await self._node.caretaker.check(_key_in(request))
+            raise ReadFailed(f"the disk did not give the bytes: {error}") from error
         return response
 
     async def head(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -76,9 +81,7 @@ class ChunkHandlers:
             )
         try:
             started_s = node.clock()
-            if request.headers.get("Expect", "").lower() == "100-continue":
-                assert request.transport is not None
-                request.transport.write(_CONTINUE)
+            self._say_continue(request)
             body = await self._read_body(request, length)
             loop = asyncio.get_running_loop()
             put = await loop.run_in_executor(self._hashers, Put.verified, key, body)
@@ -114,17 +117,18 @@ class ChunkHandlers:
         if request.headers.get("If-Range", etag) != etag:
             wanted = None  # the reader holds a part of something else
         try:
-            span = parse_range(wanted, length)
-        except UnsatisfiableRange as error:
+            part = parse_range(wanted, length, is_strict=True)
+        except RangeNotSatisfiable as error:
             headers["Content-Range"] = f"bytes */{length}"
             raise HttpProblem(
                 416, "RANGE", "one range of bytes within the fragment", headers=headers
             ) from error
         headers["Content-Type"] = "application/octet-stream"
-        if span is None:
+        if part is None:
             return fragment, web.StreamResponse(headers=headers), (0, length)
-        headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{length}"
-        return fragment, web.StreamResponse(status=206, headers=headers), span
+        headers["Content-Range"] = part.content_range
+        response = web.StreamResponse(status=206, headers=headers)
+        return fragment, response, (part.start, part.stop)
 
     def _admitted_length(self, request: web.BaseRequest) -> int:
         """Return the body's length if it may be read at all; nothing of it has been read yet."""
@@ -145,20 +149,29 @@ class ChunkHandlers:
             raise HttpProblem(507, "NODE_FULL", "the node is full; ask another node", closes=True)
         return length
 
+    def _say_continue(self, request: web.BaseRequest) -> None:
+        """Ask for the body of a client that waits to be asked."""
+        if request.headers.get("Expect", "").lower() != "100-continue":
+            return
+        if request.transport is None:
+            raise ConnectionResetError("the writer is gone")
+        request.transport.write(_CONTINUE)
+
     async def _read_body(self, request: web.BaseRequest, length: int) -> bytes:
         parts: list[bytes] = []
-        try:
-            async with asyncio.timeout(self._node.config.limits.body_timeout_s):
-                while part := await request.content.readany():
-                    parts.append(part)
-                    self._node.metrics.bytes_in += len(part)
-        except TimeoutError as error:
-            raise HttpProblem(
-                408, "TOO_SLOW", "the body did not come in time", closes=True
-            ) from error
+        async with body_deadline(self._node):
+            while part := await request.content.readany():
+                parts.append(part)
+                self._node.metrics.bytes_in += len(part)
         body = b"".join(parts)
         assert len(body) == length  # the parser gives neither more nor less
         return body
+
+
+def _is_failed_read(error: BaseException) -> bool:
+    """Whether the disk failed, rather than the reader or the node."""
+    is_disk_error = isinstance(error, OSError) and not isinstance(error, ConnectionError)
+    return is_disk_error or isinstance(error, ReadFailed)
 
 
 def parse_key(name: str) -> bytes:

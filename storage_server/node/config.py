@@ -2,15 +2,15 @@
 
 import argparse
 import ipaddress
-import os
 import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from redundancy.errors import ConfigError, UsageError
-from redundancy.quantities import parse_size as parse_size  # noqa: PLC0414 - also for importers
+from redundancy.quantities import parse_size
+from storage_server.node.compaction import DEAD_SHARE_MIN
 from storage_server.node.lock import NODE_ID_PATTERN
+from storage_server.node.private_files import require_private
 from storage_server.node.superblock_store import SUPERBLOCK_BYTES
 
 _TOKEN_CHARACTERS_MIN = 16
@@ -39,6 +39,23 @@ class NodeLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class UpkeepLimits:
+    """How much of the disk the node's own upkeep may take."""
+
+    scrub_pass_s: float = 14 * 86_400.0  # in this time every fragment is read once
+    scrub_bytes_per_s_max: float = 32e6  # when the node was off for days, or is very full
+    compact_bytes_per_s: float = 16e6  # written; about as much is read
+    dead_share_min: float = DEAD_SHARE_MIN
+    give_way_s_max: float = 1.0  # how long a step of upkeep waits for requests under way
+    poll_s: float = 10.0  # how often it is looked whether there is something to do
+
+    def __post_init__(self) -> None:
+        rates = (self.scrub_pass_s, self.scrub_bytes_per_s_max, self.compact_bytes_per_s)
+        if min(*rates, self.poll_s) <= 0 or not 0 < self.dead_share_min <= 1:
+            raise ConfigError("the limits of a node's upkeep must be above zero")
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """Everything a node needs to know before it starts."""
 
@@ -52,9 +69,12 @@ class NodeConfig:
     coordinators: tuple[str, ...] = ()
     token: str | None = field(default=None, repr=False)
     insecure: bool = False
+    tls_certificate: Path | None = None  # PEM; together with the key
+    tls_key: Path | None = None
     upload_bytes_per_s: float | None = None
     superblock_bytes: int = SUPERBLOCK_BYTES
     limits: NodeLimits = field(default_factory=NodeLimits)
+    upkeep: UpkeepLimits = field(default_factory=UpkeepLimits)
 
     def __post_init__(self) -> None:
         if self.node_id is not None and not NODE_ID_PATTERN.fullmatch(self.node_id):
@@ -64,6 +84,11 @@ class NodeConfig:
             )
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"not a port: {self.port}")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ConfigError(
+                "a certificate needs its key, and a key its certificate",
+                hint="give both --tls-cert FILE and --tls-key FILE",
+            )
         if self.upload_bytes_per_s is not None and self.upload_bytes_per_s <= 0:
             raise ConfigError("an upload cap must be above zero")
         if self.capacity_bytes is not None and self.capacity_bytes <= 0:
@@ -92,9 +117,15 @@ class NodeConfig:
             coordinators=tuple(args.coordinator),
             token=read_token(Path(args.token_file)) if args.token_file else None,
             insecure=args.insecure,
+            tls_certificate=Path(args.tls_cert) if args.tls_cert else None,
+            tls_key=Path(args.tls_key) if args.tls_key else None,
             upload_bytes_per_s=parse_rate(args.max_upload) if args.max_upload else None,
             superblock_bytes=parse_size(args.superblock_size),
             limits=NodeLimits(keepalive_s=args.keepalive),
+            upkeep=UpkeepLimits(
+                scrub_pass_s=args.scrub_days * 86_400,
+                compact_bytes_per_s=parse_rate(args.compact_rate),
+            ),
         )
 
 
@@ -117,6 +148,8 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--insecure", action="store_true", help="let anyone on the network write and delete"
     )
+    parser.add_argument("--tls-cert", metavar="FILE", help="PEM certificate chain: serve https")
+    parser.add_argument("--tls-key", metavar="FILE", help="its key, PEM, not encrypted")
     parser.add_argument("--max-upload", metavar="RATE", help="as in 10Mbit/s")
     parser.add_argument(
         "--superblock-size",
@@ -130,6 +163,19 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
         default=NodeLimits().keepalive_s,
         metavar="S",
         help="seconds an idle connection is kept (default %(default)s)",
+    )
+    parser.add_argument(
+        "--scrub-days",
+        type=float,
+        default=UpkeepLimits().scrub_pass_s / 86_400,
+        metavar="N",
+        help="every fragment is read and checked once in N days (default %(default)g)",
+    )
+    parser.add_argument(
+        "--compact-rate",
+        default="16MB/s",
+        metavar="RATE",
+        help="how fast the space of deleted fragments is won back (default %(default)s)",
     )
 
 
@@ -164,11 +210,7 @@ def is_loopback(host: str) -> bool:
 def read_token(path: Path) -> str:
     """Return the secret in a file that only its owner may read. Raises: ConfigError, OSError."""
     with path.open(encoding="ascii", errors="replace") as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ConfigError(
-                f"{path}: other users may read this secret", hint=f"run: chmod 600 {path}"
-            )
+        require_private(file.fileno(), path)
         token = file.read(4096).strip()
     if len(token) < _TOKEN_CHARACTERS_MIN or not token.isascii() or not token.isprintable():
         raise ConfigError(

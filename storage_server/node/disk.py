@@ -8,6 +8,7 @@ import errno
 import mmap
 import os
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -52,7 +53,7 @@ class DiskFile(Protocol):
         """
 
     def close(self) -> None:
-        """Close the file; it is not synced."""
+        """Close the file; it is not synced. May be called twice."""
 
 
 class Disk(Protocol):
@@ -84,10 +85,15 @@ class Disk(Protocol):
 
 
 class RealFile:
-    """A file of the operating system. Responsible for one descriptor; offsets are explicit."""
+    """A file of the operating system. Responsible for one descriptor; offsets are explicit.
+
+    Who holds the object holds the descriptor: it is closed by ``close``, or when the last reader
+    of a file that was removed is done with it. So a number never means another file to a reader.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._closing = weakref.finalize(self, os.close, descriptor)
 
     @property
     def descriptor(self) -> int | None:
@@ -152,8 +158,9 @@ class RealFile:
             os.close(direct)
 
     def close(self) -> None:
-        """Close the file; it is not synced."""
-        os.close(self._descriptor)
+        """Close the file; it is not synced. May be called twice."""
+        self._descriptor = -1  # the number may mean another file from now on
+        self._closing()
 
 
 class RealDisk:
@@ -161,6 +168,9 @@ class RealDisk:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # Held open, so that a sync needs no descriptor just when there is none left.
+        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._descriptor)
         self._free_bytes = 0
         self._free_bytes_until_s = -1.0
 
@@ -194,11 +204,7 @@ class RealDisk:
 
     def sync_folder(self) -> None:
         """Return when files made and removed would survive a power cut."""
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        os.fsync(self._descriptor)
 
     def free_bytes(self) -> int:
         """Return what an ordinary user may still write to this file system, at most 0.1 s old."""

@@ -75,3 +75,11 @@ class ReadFailed(NodeError):
     code = "READ_FAILED"
     exit_code = ExitCode.INTEGRITY
     retryable = True  # another fragment does as well
+
+
+class NodeBusy(NodeError):
+    """The node has enough to do with what others asked."""
+
+    code = "BUSY"
+    exit_code = ExitCode.TEMPORARY
+    retryable = True

@@ -12,9 +12,15 @@ from dataclasses import dataclass
 # readers share a slow disk fairly.
 SLICE_BYTES = 1024 * 1024
 
-# Under a cap a slice is what the cap gives in this time, so that readers see a steady stream.
+# Under a cap a slice is what the cap gives in this time, and all who wait get one slice within a
+# round: a client takes 200 ms without a byte for the death of the node.
 _CAPPED_SLICE_S = 0.02
-_CAPPED_SLICE_BYTES_MIN = 4 * 1024
+_CAPPED_ROUND_S = 0.04
+
+# Smaller slices are mostly TCP header; more of them a second (0.1 ms of processor each) would cost
+# a tenth of a core.
+_CAPPED_SLICE_BYTES_MIN = 512
+_CAPPED_SLICE_S_MIN = 0.001
 
 DELAY_S_MAX = 60.0
 
@@ -33,12 +39,12 @@ class Shaping:
         if not 0 <= self.delay_s <= DELAY_S_MAX:
             raise ValueError(f"delay_s must be from 0 to {DELAY_S_MAX:g}")
 
-    @property
-    def slice_bytes(self) -> int:
-        """How much is sent at once."""
+    def slice_bytes(self, readers: int) -> int:
+        """Return how much is sent at once while so many readers wait for their turn."""
         if self.upload_bytes_per_s is None:
             return SLICE_BYTES
-        steady = int(self.upload_bytes_per_s * _CAPPED_SLICE_S)
+        fair_s = min(_CAPPED_SLICE_S, _CAPPED_ROUND_S / max(1, readers))
+        steady = int(self.upload_bytes_per_s * max(_CAPPED_SLICE_S_MIN, fair_s))
         return min(SLICE_BYTES, max(_CAPPED_SLICE_BYTES_MIN, steady))
 
 
@@ -70,8 +76,14 @@ class Pacer:
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._bucket: TokenBucket | None = None
+        self._readers = 0  # who wait for their turn
         self.shaping = shaping
         self.reshape(shaping)
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether responses are held back at all."""
+        return self._bucket is not None
 
     def reshape(self, shaping: Shaping) -> None:
         """Use other limits from now on, also for responses under way."""
@@ -85,19 +97,28 @@ class Pacer:
         if self.shaping.delay_s:
             await asyncio.sleep(self.shaping.delay_s)
 
-    async def wait_for_turn(self, amount_bytes: int) -> None:
-        """Return when ``amount_bytes`` may be sent; who came first goes first."""
-        if self._bucket is None:
-            return
-        async with self._turn:
-            while (bucket := self._bucket) is not None:
-                wait_s = bucket.wait_s(self._clock())
-                if wait_s <= 0:
-                    bucket.take(amount_bytes, self._clock())
-                    return
-                self._changed.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), wait_s)
+    async def wait_for_turn(self, wanted_bytes: int) -> int:
+        """Return how many of the bytes wanted may be sent now; who came first goes first.
+
+        Whoever wants more comes again: so all readers get the same, slice by slice.
+        """
+        if not self.is_capped:
+            return min(wanted_bytes, SLICE_BYTES)
+        self._readers += 1
+        try:
+            async with self._turn:
+                while (bucket := self._bucket) is not None:
+                    wait_s = bucket.wait_s(self._clock())
+                    if wait_s <= 0:
+                        granted = min(wanted_bytes, self.shaping.slice_bytes(self._readers))
+                        bucket.take(granted, self._clock())
+                        return granted
+                    self._changed.clear()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), wait_s)
+                return min(wanted_bytes, SLICE_BYTES)
+        finally:
+            self._readers -= 1
 
 
 class Budget:

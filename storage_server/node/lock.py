@@ -44,8 +44,16 @@ class DataFolder:
         self._lock.release()
 
 
+def known_identity(disk: Disk) -> StoreIdentity | None:
+    """Return whose data a directory holds; None if it holds none.
+
+    Raises: WrongNode: it cannot be read. UnknownFormat.
+    """
+    return _read_identity(disk) or _identity_in_superblocks(disk)
+
+
 def _settle_identity(disk: Disk, path: Path, node_id: str | None) -> StoreIdentity:
-    known = _read_identity(disk) or _identity_in_superblocks(disk)
+    known = known_identity(disk)
     if known is None:
         store_uuid = uuid.uuid4().bytes
         known = StoreIdentity(node_id or f"node-{store_uuid.hex()[:8]}", store_uuid)

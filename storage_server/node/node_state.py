@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from storage_server.node.caretaker import Caretaker
 from storage_server.node.config import NodeConfig
 from storage_server.node.group_commit import GroupCommit
 from storage_server.node.limits import Budget, Pacer
@@ -23,6 +24,7 @@ class NodeState:
     identity: StoreIdentity
     store: ChunkStore
     writer: GroupCommit
+    caretaker: Caretaker
     metrics: NodeMetrics
     pacer: Pacer
     sender: SliceSender

@@ -7,13 +7,14 @@ import msgspec
 from aiohttp import web
 
 from smart_client import wire
-from smart_client.errors import InvalidRequest, NodeUnreachable
+from smart_client.errors import NodeUnreachable
 from smart_client.transport.errors import TransportFailure
 from smart_client.transport.nodes import NodeConnections
 from storage_server.node.chunk_handlers import parse_key
 from storage_server.node.errors import FragmentTooLarge, HashMismatch, StoreReadOnly
 from storage_server.node.group_commit import GroupCommit
 from storage_server.node.node_state import NodeState
+from storage_server.node.request_bodies import read_json
 from storage_server.node.responses import HttpProblem, json_response
 from storage_server.node.store import Put
 from storage_server.node.superblock_format import FRAGMENT_BYTES_MAX
@@ -95,7 +96,7 @@ class PullHandler:
 
     async def pull(self, request: web.BaseRequest) -> web.StreamResponse:
         """Fetch one fragment; answer with its size when it would survive a power cut."""
-        order = await self._read(request)
+        order = await read_json(self._node, request, PullOrder, bytes_max=_BODY_BYTES_MAX)
         key = parse_key(order.key)
         facts = self._node.facts()
         if facts.read_only_reason:
@@ -115,19 +116,3 @@ class PullHandler:
         finally:
             budget.give_back(FRAGMENT_BYTES_MAX)
         return json_response({"key": order.key, "size": size}, status=201)
-
-    async def _read(self, request: web.BaseRequest) -> PullOrder:
-        length = request.content_length
-        if length is None:
-            raise HttpProblem(411, "LENGTH_REQUIRED", "send a Content-Length", closes=True)
-        if length > _BODY_BYTES_MAX:
-            raise HttpProblem(413, "TOO_LARGE", f"at most {_BODY_BYTES_MAX} bytes", closes=True)
-        try:
-            async with asyncio.timeout(self._node.config.limits.body_timeout_s):
-                return wire.decode(await request.content.read(), PullOrder)
-        except TimeoutError as error:
-            raise HttpProblem(
-                408, "TOO_SLOW", "the body did not come in time", closes=True
-            ) from error
-        except InvalidRequest as error:
-            raise HttpProblem(400, "BAD_REQUEST", error.message) from error

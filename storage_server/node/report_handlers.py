@@ -1,17 +1,18 @@
 """What a node says about itself and what it holds, and the limits an admin may change."""
 
-import asyncio
-import json
 from urllib.parse import parse_qsl
 
+import msgspec
 from aiohttp import web
 
 from redundancy import __version__
+from smart_client import wire
 from storage_server.node.access import Access, Guard
 from storage_server.node.chunk_handlers import parse_key
 from storage_server.node.errors import FragmentMissing
 from storage_server.node.limits import Shaping
 from storage_server.node.node_state import NodeState
+from storage_server.node.request_bodies import read_json
 from storage_server.node.responses import HttpProblem, json_response
 
 KEYS_PER_QUESTION_MAX = 4096
@@ -20,6 +21,25 @@ _LIST_LIMIT = 1000
 
 # 4096 keys of 64 digits with quotes and commas, and some white space.
 _JSON_BYTES_MAX = 512 * 1024
+
+
+class HaveQuestion(msgspec.Struct, frozen=True):
+    """The body of ``POST /v1/have``."""
+
+    keys: list[wire.Sha256Hex]
+
+
+class Complaint(msgspec.Struct, frozen=True):
+    """The body of ``POST /v1/suspect``."""
+
+    key: wire.Sha256Hex
+
+
+class LimitsOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``PUT /v1/admin/limits``; what is left out stays."""
+
+    upload_bytes_per_s: float | msgspec.UnsetType | None = msgspec.UNSET
+    delay_s: float | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class ReportHandlers:
@@ -55,6 +75,7 @@ class ReportHandlers:
                 "fullness": round(facts.fullness, 4),
                 "fragments": facts.fragments,
                 "damaged": facts.damaged,
+                "bad": len(node.store.bad()),
                 "read_only_reason": facts.read_only_reason,
                 "uptime_s": round(node.clock() - node.started_s, 3),
                 "version": __version__,
@@ -73,6 +94,10 @@ class ReportHandlers:
             "load": node.load - 1,
             "put_bytes_in_flight": node.put_budget.taken_bytes,
             "uptime_seconds": node.clock() - node.started_s,
+            "bad": len(node.store.bad()),
+            "scrubbed_bytes": node.caretaker.scrubbed_bytes,
+            "scrub_passes": node.caretaker.scrub_passes,
+            "superblocks_compacted": node.caretaker.superblocks_compacted,
         }
         text = node.metrics.render(node.facts(), gauges)
         headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
@@ -80,14 +105,11 @@ class ReportHandlers:
 
     async def have(self, request: web.BaseRequest) -> web.StreamResponse:
         """Say which of many keys are stored, and how large each is."""
-        question = await self._read_json(request)
-        keys = question.get("keys")
-        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-            raise HttpProblem(400, "BAD_REQUEST", 'send {"keys": ["...", ...]}')
-        if len(keys) > KEYS_PER_QUESTION_MAX:
+        question = await read_json(self._node, request, HaveQuestion, bytes_max=_JSON_BYTES_MAX)
+        if len(question.keys) > KEYS_PER_QUESTION_MAX:
             raise HttpProblem(413, "TOO_MANY", f"at most {KEYS_PER_QUESTION_MAX} keys at once")
         sizes: dict[str, int] = {}
-        for name in keys:
+        for name in question.keys:
             try:
                 sizes[name] = self._node.store.find(parse_key(name)).length_bytes
             except FragmentMissing:
@@ -109,6 +131,21 @@ class ReportHandlers:
         }
         return json_response(content)
 
+    async def list_bad(self, _: web.BaseRequest) -> web.StreamResponse:
+        """Return what was stored, is lost to damage and has not come back."""
+        bad = self._node.store.bad()
+        rows = [
+            {"key": each.key.hex(), "file": each.file, "offset": each.offset, "kind": each.kind}
+            for each in bad[:LIST_LIMIT_MAX]
+        ]
+        return json_response({"bad": rows, "count": len(bad)})
+
+    async def suspect(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Look into a reader's complaint that a fragment's bytes are wrong."""
+        complaint = await read_json(self._node, request, Complaint, bytes_max=_JSON_BYTES_MAX)
+        condition = await self._node.caretaker.check(parse_key(complaint.key))
+        return json_response({"key": complaint.key, "condition": condition.value})
+
     async def get_limits(self, _: web.BaseRequest) -> web.StreamResponse:
         """Return the limits in force."""
         shaping = self._node.pacer.shaping
@@ -118,44 +155,15 @@ class ReportHandlers:
 
     async def put_limits(self, request: web.BaseRequest) -> web.StreamResponse:
         """Change the limits named in the body; the others stay."""
-        wanted = await self._read_json(request)
-        shaping = self._node.pacer.shaping
-        unknown = wanted.keys() - {"upload_bytes_per_s", "delay_s"}
+        order = await read_json(self._node, request, LimitsOrder, bytes_max=_JSON_BYTES_MAX)
+        before = self._node.pacer.shaping
+        cap, delay_s = order.upload_bytes_per_s, order.delay_s
         try:
-            if unknown:
-                raise ValueError("known limits: upload_bytes_per_s, delay_s")
             changed = Shaping(
-                _number_or_none(wanted.get("upload_bytes_per_s", shaping.upload_bytes_per_s)),
-                _number_or_none(wanted.get("delay_s", shaping.delay_s)) or 0.0,
+                before.upload_bytes_per_s if cap is msgspec.UNSET else cap,
+                before.delay_s if delay_s is msgspec.UNSET else delay_s or 0.0,
             )
         except ValueError as error:
             raise HttpProblem(400, "BAD_LIMITS", str(error)) from error
         self._node.pacer.reshape(changed)
         return await self.get_limits(request)
-
-    async def _read_json(self, request: web.BaseRequest) -> dict[str, object]:
-        length = request.content_length
-        if length is None:
-            raise HttpProblem(411, "LENGTH_REQUIRED", "send a Content-Length", closes=True)
-        if length > _JSON_BYTES_MAX:
-            raise HttpProblem(413, "TOO_LARGE", f"at most {_JSON_BYTES_MAX} bytes", closes=True)
-        try:
-            async with asyncio.timeout(self._node.config.limits.body_timeout_s):
-                content = json.loads(await request.content.read())
-        except TimeoutError as error:
-            raise HttpProblem(
-                408, "TOO_SLOW", "the body did not come in time", closes=True
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise HttpProblem(400, "BAD_JSON", "the body is not JSON") from error
-        if not isinstance(content, dict):
-            raise HttpProblem(400, "BAD_JSON", "the body is not a JSON object")
-        return content
-
-
-def _number_or_none(value: object) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("limits are numbers or null")
-    return float(value)

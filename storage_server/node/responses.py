@@ -13,10 +13,12 @@ from storage_server.node.errors import (
     FragmentMissing,
     FragmentTooLarge,
     HashMismatch,
+    NodeBusy,
     StoreFull,
     StoreReadOnly,
 )
 from storage_server.node.limits import SLICE_BYTES, Pacer
+from storage_server.node.memory_store import MemoryFragment
 from storage_server.node.metrics import NodeMetrics
 from storage_server.node.page_cache import is_cached, read_cached
 from storage_server.node.store import StoredFragment
@@ -37,6 +39,7 @@ _STATUS_OF: dict[type[EvenflowError], int] = {
     FragmentMissing: 404,
     FragmentTooLarge: 413,
     HashMismatch: 422,
+    NodeBusy: 503,
     StoreReadOnly: 503,
     StoreFull: 507,
 }
@@ -135,8 +138,7 @@ class SliceSender:
         response.content_length = stop - start
         response.headers["Server"] = SERVER_NAME
         while start < stop:
-            count = min(stop - start, self._pacer.shaping.slice_bytes)
-            await self._pacer.wait_for_turn(count)
+            count = await self._pacer.wait_for_turn(stop - start)
             try:
                 async with asyncio.timeout(self._stall_timeout_s + count / _SLOWEST_BYTES_PER_S):
                     data = await self._bring_to_memory(fragment, start, count)
@@ -150,13 +152,26 @@ class SliceSender:
             self._metrics.bytes_out += count
         await response.write_eof()
 
+    async def hold_back(
+        self, request: web.BaseRequest, response: web.StreamResponse
+    ) -> web.StreamResponse:
+        """Return the answer to send: the same, or under a cap one that was sent slice by slice.
+
+        Raises: ConnectionError: the peer is gone, or took nothing for too long.
+        """
+        body = response.body if isinstance(response, web.Response) else None
+        if not self._pacer.is_capped or not isinstance(body, bytes) or not body:
+            return response
+        paced = web.StreamResponse(status=response.status, headers=response.headers)
+        await self.send(request, paced, MemoryFragment(body), start=0, stop=len(body))
+        return paced
+
     async def read_small(self, fragment: StoredFragment, *, start: int, stop: int) -> bytes:
-        """Return bytes [start, stop), at most ``SMALL_BYTES``, when they may be sent.
+        """Return bytes [start, stop), at most ``SMALL_BYTES``.
 
         Raises: ReadFailed, OSError: the disk did not give them.
         """
         count = stop - start
-        await self._pacer.wait_for_turn(count)
         if fragment.descriptor is not None:
             scratch = self._scratch[:count]
             data = read_cached(fragment.descriptor, fragment.offset + start, scratch)

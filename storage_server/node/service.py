@@ -5,14 +5,17 @@ start -> listening -> stop: not ready -> no new connections -> requests end -> s
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
+import resource
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from storage_server.listening import address_errors, bound_socket, url_of
 from storage_server.node.app import NodeApp
-from storage_server.node.config import NodeConfig
+from storage_server.node.caretaker import Caretaker
+from storage_server.node.config import NodeConfig, NodeLimits
 from storage_server.node.group_commit import GroupCommit
 from storage_server.node.heartbeat import Heartbeat, HeartbeatFacts, beat_for_ever
 from storage_server.node.http_server import NodeServer, require_c_parser
@@ -22,10 +25,18 @@ from storage_server.node.metrics import NodeMetrics
 from storage_server.node.node_state import NodeState
 from storage_server.node.responses import SliceSender
 from storage_server.node.superblock_store import SuperblockStore
+from storage_server.node.tls import HANDSHAKE_TIMEOUT_S, Certificate
 
 log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
+
+# So many are taken in at once; a few such rounds pass before the first can be turned away.
+_ACCEPTS_AT_ONCE = 8
+
+# Descriptors for what is neither a connection nor a superblock, those rounds among them.
+_DESCRIPTORS_SPARE = 128
+_CONNECTIONS_MIN = 16
 
 # Handlers that are still under way after the drain are cancelled; this is how long that may take.
 _CANCEL_S = 0.2
@@ -72,21 +83,55 @@ async def running_node(
     Raises: ConfigError (DirectoryLocked, WrongNode, UnknownFormat, address not free), OSError.
     """
     require_c_parser()
+    certificate = _certificate(config)
     async with contextlib.AsyncExitStack() as stack:
         bound = stack.enter_context(bound_socket(config.host, config.port))
         node = await _open_node(config, stack, clock)
         app = stack.enter_context(contextlib.closing(NodeApp(node)))
-        server = NodeServer(app.handle, config.limits, node.metrics)
+        server = NodeServer(app.handle, _affordable(config, node), node.metrics)
         with address_errors(config.host, config.port):
             listener = await asyncio.get_running_loop().create_server(
-                server, sock=bound, backlog=_BACKLOG
+                server,
+                sock=bound,
+                backlog=_ACCEPTS_AT_ONCE,
+                ssl=certificate.context if certificate else None,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if certificate else None,
             )
+            bound.listen(_BACKLOG)  # the kernel keeps more waiting than are taken in at once
         stack.push_async_callback(_drain, node, server, listener)
-        running = RunningNode(node.identity.node_id, url_of(bound), node)
+        url = url_of(bound)
+        if certificate is not None:
+            url = url.replace("http:", "https:", 1)
+            reloading = asyncio.create_task(certificate.reload_for_ever())
+            stack.push_async_callback(_cancel, reloading)
+        running = RunningNode(node.identity.node_id, url, node)
         if heartbeat is not None:
             beating = asyncio.create_task(beat_for_ever(heartbeat, running.facts))
             stack.push_async_callback(_cancel, beating)
         yield running
+
+
+def _certificate(config: NodeConfig) -> Certificate | None:
+    if config.tls_certificate is None or config.tls_key is None:
+        return None
+    return Certificate(config.tls_certificate, config.tls_key)
+
+
+def _affordable(config: NodeConfig, node: NodeState) -> NodeLimits:
+    """Return the limits with no more connections than there will be descriptors for.
+
+    A process without descriptors can neither accept a connection nor refuse it.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return config.limits
+    superblocks = node.facts().capacity_bytes // config.superblock_bytes + 2
+    room = soft - superblocks - _DESCRIPTORS_SPARE
+    if room >= config.limits.connections_max:
+        return config.limits
+    room = max(_CONNECTIONS_MIN, room)
+    log.warning("room for %d connections only: %d files may be open (ulimit -n)", room, soft)
+    return dataclasses.replace(config.limits, connections_max=room)
 
 
 async def _open_node(
@@ -106,14 +151,16 @@ async def _open_node(
     metrics = NodeMetrics()
     writer = GroupCommit(store, on_commit=metrics.observe_commit)
     stack.push_async_callback(writer.close)
+    caretaker = Caretaker(store, writer, folder.disk, limits=config.upkeep, clock=clock)
     pacer = Pacer(Shaping(config.upload_bytes_per_s), clock)
     sender = SliceSender(pacer, metrics, stall_timeout_s=config.limits.stall_timeout_s)
     stack.enter_context(contextlib.closing(sender))
-    return NodeState(
+    node = NodeState(
         config=config,
         identity=folder.identity,
         store=store,
         writer=writer,
+        caretaker=caretaker,
         metrics=metrics,
         pacer=pacer,
         sender=sender,
@@ -121,6 +168,8 @@ async def _open_node(
         clock=clock,
         started_s=clock(),
     )
+    await stack.enter_async_context(caretaker.at_work(node.wait_until_idle))
+    return node
 
 
 async def _drain(node: NodeState, server: NodeServer, listener: asyncio.Server) -> None:

@@ -81,6 +81,16 @@ class StoredFragment(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class BadFragment:
+    """A fragment that was stored and cannot be read any more."""
+
+    key: bytes
+    file: str
+    offset: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoreFacts:
     """How full and how well a store is."""
 
@@ -139,6 +149,10 @@ class ChunkStore(ABC):
     @abstractmethod
     def page(self, after: bytes, limit: int) -> list[tuple[bytes, int]]:
         """Return up to ``limit`` pairs (key, size) with keys above ``after``, in order."""
+
+    def bad(self) -> list[BadFragment]:
+        """Return the fragments that were lost to damage and have not been stored again."""
+        return []
 
     @abstractmethod
     def facts(self) -> StoreFacts:

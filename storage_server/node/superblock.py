@@ -1,25 +1,16 @@
-"""One superblock file: made, opened, appended to, sealed."""
+"""One superblock file: made, appended to, sealed, removed."""
 
 import errno
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from storage_server.node.disk import Disk, DiskFile
-from storage_server.node.errors import InvalidSuperblock, WrongNode
-from storage_server.node.quarantine import Quarantine
-from storage_server.node.superblock_format import (
-    FILE_HEADER_BYTES,
-    FileHeader,
-    FoundRecord,
-    RecordHeader,
-)
-from storage_server.node.superblock_scan import (
-    Damage,
-    DamageKind,
-    guess_tag,
-    scan_superblock,
-)
+from storage_server.node.errors import ReadFailed
+from storage_server.node.record_log import RecordLog
+from storage_server.node.superblock_format import FILE_HEADER_BYTES, FileHeader, RecordHeader
+
+log_ = logging.getLogger(__name__)
 
 # Space is reserved in steps: large enough that a reservation is rare (one in 32 puts of 2 MiB),
 # small enough that five nodes of a demo do not take 5 GiB before they hold anything.
@@ -28,8 +19,16 @@ RESERVE_BYTES = 64 * 1024 * 1024
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+# The process or the machine has no more of something that is not disk space.
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+
 class OutOfSpace(Exception):
     """The disk has no room; nothing was changed."""
+
+
+class OutOfDescriptors(Exception):
+    """No file can be opened at present; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +40,28 @@ class StoreIdentity:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """What opening a file gave."""
+class FileFragment:
+    """A fragment within a superblock."""
 
-    superblock: "Superblock"
-    records: tuple[FoundRecord, ...]
-    damage: tuple[Damage, ...]
-    write_error: OSError | None = None  # the disk did not take a sync: serve reads only
+    file: DiskFile
+    offset: int
+    length_bytes: int
+
+    @property
+    def descriptor(self) -> int | None:
+        """The superblock's file."""
+        return self.file.descriptor
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return bytes [start, stop); may wait for the disk."""
+        length = max(0, min(stop, self.length_bytes) - start)
+        try:
+            data = self.file.read(self.offset + start, length)
+        except OSError as error:
+            raise ReadFailed(f"the disk did not give the bytes: {error}") from error
+        if len(data) != length:
+            raise ReadFailed("the superblock is shorter than its index says")
+        return data
 
 
 def superblock_name(number: int) -> str:
@@ -62,16 +76,35 @@ def superblock_number(name: str) -> int | None:
     return number if number and superblock_name(number) == name else None
 
 
+def hint_name(number: int) -> str:
+    """Return the file name of a superblock's hint."""
+    return superblock_name(number).removesuffix(".dat") + ".hint"
+
+
 class Superblock:
     """Responsible for one open file: where the next record goes and what space is reserved."""
 
-    def __init__(self, number: int, file: DiskFile, tag: bytes, *, stop: int) -> None:
+    def __init__(
+        self, number: int, file: DiskFile, tag: bytes, *, stop: int, log: RecordLog | None = None
+    ) -> None:
+        """Args: log: the records in the file; None once nobody appends to it any more."""
         self.number = number
         self.file = file
+        self.tag = tag
         self.stop = stop  # end of the last record
-        self.is_sealed = False
-        self._tag = tag
+        self.log = log
+        self.live_space_bytes = 0  # of the records that the index names
         self._reserved_stop = file.size_bytes()
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether nothing is appended any more."""
+        return self.log is None
+
+    @property
+    def dead_bytes(self) -> int:
+        """What compaction would win: deleted records, tombstones, gaps."""
+        return self.stop - FILE_HEADER_BYTES - self.live_space_bytes
 
     @classmethod
     def create(
@@ -79,13 +112,15 @@ class Superblock:
     ) -> "Superblock":
         """Make an empty superblock that survives a power cut.
 
-        Raises: OutOfSpace, OSError: nothing usable was made.
+        Raises: OutOfSpace, OutOfDescriptors, OSError: nothing usable was made.
         """
         header = FileHeader(file_uuid, identity.store_uuid, number, identity.node_id)
         name = superblock_name(number)
         try:
             file = disk.create(name)
         except OSError as error:
+            if error.errno in _OUT_OF_DESCRIPTORS:
+                raise OutOfDescriptors(str(error)) from error
             raise _translated(error) from error
         try:
             file.write([header.pack()], 0)
@@ -93,62 +128,13 @@ class Superblock:
             file.close()
             disk.remove(name)
             raise _translated(error) from error
-        file.sync()
-        disk.sync_folder()
-        return cls(number, file, header.tag, stop=FILE_HEADER_BYTES)
-
-    @classmethod
-    def load(
-        cls,
-        disk: Disk,
-        identity: StoreIdentity,
-        name: str,
-        *,
-        quarantine: Quarantine,
-        is_newest: bool,
-    ) -> "Loaded | None":
-        """Open a file and find its records; None if it was never finished and has been removed.
-
-        Raises:
-            UnknownFormat: a later version of the format.
-            WrongNode: a superblock of another node, or under another's name.
-        """
-        number = superblock_number(name)
-        assert number is not None
-        file = disk.open(name)
-        write_error = _sync_error(disk, file) if is_newest else None
-        size = file.size_bytes()
-        damage: list[Damage] = []
         try:
-            # The newest file's header may be in memory only, as its records may.
-            read = file.read_uncached if is_newest else file.read
-            tag = _checked_header(read(0, FILE_HEADER_BYTES), identity, name).tag
-        except InvalidSuperblock:
-            if is_newest and size <= FILE_HEADER_BYTES:
-                # The node stopped while it made the file: nothing was in it yet.
-                file.close()
-                disk.remove(name)
-                disk.sync_folder()
-                return None
-            tag = guess_tag(file.read, size) or b""
-            damage.append(Damage(name, 0, FILE_HEADER_BYTES, DamageKind.FILE_HEADER, tag))
-        is_sealed = not is_newest or bool(damage)
-        verdict = scan_superblock(
-            file.read,
-            size,
-            tag,
-            name=name,
-            is_quarantined=partial(quarantine.covers, tag),
-            read_tail=None if is_sealed else file.read_uncached,
-        )
-        superblock = cls(number, file, tag, stop=verdict.stop)
-        superblock.is_sealed = is_sealed
-        if verdict.is_torn and write_error is None:
-            try:
-                superblock.cut()
-            except OSError as error:
-                write_error = error
-        return Loaded(superblock, verdict.records, (*damage, *verdict.damage), write_error)
+            file.sync()
+            disk.sync_folder()
+        except OSError:
+            file.close()
+            raise
+        return cls(number, file, header.tag, stop=FILE_HEADER_BYTES, log=RecordLog())
 
     @property
     def slack_bytes(self) -> int:
@@ -171,10 +157,10 @@ class Superblock:
         stop = self.stop
         for header, data in records:
             offsets.append(stop)
-            buffers += (header.pack(self._tag), data, header.pack_footer(data))
+            buffers += (header.pack(self.tag), data, header.pack_footer(data))
             stop += header.space_bytes
         assert stop <= size_max_bytes
-        assert not self.is_sealed
+        assert self.log is not None
         try:
             self._reserve(stop, size_max_bytes)
             self.file.write(buffers, self.stop)
@@ -184,13 +170,24 @@ class Superblock:
             raise _translated(error) from error
         self.file.sync()
         self.stop = stop
+        for offset, (header, _) in zip(offsets, records, strict=True):
+            self.log.append(offset, header)
         return offsets
 
-    def seal(self) -> None:
+    def seal(self, disk: Disk) -> None:
         """Give the reserved rest back: from now on the file ends with its last record."""
-        if not self.is_sealed:
+        if self.log is not None:
             self.cut()
-            self.is_sealed = True
+            write_hint(disk, self, self.log)
+            self.log = None
+
+    def remove(self, disk: Disk) -> None:
+        """Remove the file, for good; those who read from it keep it open as long as they need."""
+        hint = hint_name(self.number)
+        if hint in disk.names():
+            disk.remove(hint)
+        disk.remove(superblock_name(self.number))
+        disk.sync_folder()
 
     def cut(self) -> None:
         """Remove everything behind the last record, for good."""
@@ -214,31 +211,14 @@ class Superblock:
         self._reserved_stop = reserved
 
 
-def _sync_error(disk: Disk, file: DiskFile) -> OSError | None:
-    """Sync what the last process may have left in memory; return why that failed."""
+def write_hint(disk: Disk, superblock: Superblock, log: RecordLog) -> None:
+    """Spare later starts the scan of a sealed superblock; without a hint they take longer."""
+    hint = log.pack(superblock.tag, superblock.stop)
     try:
-        file.sync()
-        disk.sync_folder()
+        disk.replace(hint_name(superblock.number), hint)
     except OSError as error:
-        return error
-    return None
+        log_.warning("no hint for superblock %d: %s", superblock.number, error)
 
 
 def _translated(error: OSError) -> Exception:
     return OutOfSpace(str(error)) if error.errno in _OUT_OF_SPACE else error
-
-
-def _checked_header(data: bytes, identity: StoreIdentity, name: str) -> FileHeader:
-    header = FileHeader.unpack(data)
-    if header.store_uuid != identity.store_uuid or header.node_id != identity.node_id:
-        raise WrongNode(
-            f"{name} belongs to node {header.node_id}, not to {identity.node_id}",
-            hint="give each node its own --data directory; nothing was changed",
-            detail={"store": header.store_uuid.hex(), "expected": identity.store_uuid.hex()},
-        )
-    if superblock_name(header.number) != name:
-        raise WrongNode(
-            f"{name} was once {superblock_name(header.number)}",
-            hint="give the file its name back; nothing was changed",
-        )
-    return header

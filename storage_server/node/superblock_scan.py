@@ -13,9 +13,11 @@ behind it at the end of the newest file is a torn tail, a write that was never a
 cut off. Anywhere else it is damage too.
 """
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate
 
 from storage_server.node.superblock_format import (
     ALIGNMENT_BYTES,
@@ -67,13 +69,44 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
+class BadStretches:
+    """The stretches of one file that were found to be bad, sorted."""
+
+    starts: Sequence[int] = ()
+    stops: Sequence[int] = ()  # where the longest so far ends
+
+    @classmethod
+    def of(cls, entries: Iterable[Damage]) -> "BadStretches":
+        """Return the stretches without the file's own header, which holds no record."""
+        spans = sorted(
+            (each.offset, each.offset + each.length_bytes)
+            for each in entries
+            if each.kind is not DamageKind.FILE_HEADER
+        )
+        return cls([start for start, _ in spans], list(accumulate((s for _, s in spans), max)))
+
+    @property
+    def stop(self) -> int:
+        """Where the last one ends; 0 if there is none."""
+        return self.stops[-1] if self.stops else 0
+
+    def covers(self, offset: int) -> bool:
+        """Whether a record that starts there is bad."""
+        return self.stop_of(offset) > offset
+
+    def stop_of(self, offset: int) -> int:
+        """Return where the bad stretch around ``offset`` ends, or an earlier one did; else 0."""
+        place = bisect_right(self.starts, offset)
+        return self.stops[place - 1] if place else 0
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What a scan found in one file."""
 
     records: tuple[FoundRecord, ...]
     damage: tuple[Damage, ...]
     stop: int  # end of the last whole record: the place for the next one
-    is_torn: bool  # the file must be cut at ``stop`` before it is written again
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +123,7 @@ def scan_superblock(
     tag: bytes,
     *,
     name: str,
-    is_quarantined: Callable[[int], bool],
+    known_bad: BadStretches,
     read_tail: ReadAt | None,
 ) -> Verdict:
     """Find every whole record of the file whose records carry ``tag``.
@@ -99,13 +132,12 @@ def scan_superblock(
     file also the records in its last ``TAIL_CHECKED_BYTES``, whole, as the disk has them.
 
     Args:
-        is_quarantined: whether an earlier start found the record at this offset to be bad.
+        known_bad: what was found to be bad earlier: no record there counts, none goes before.
         read_tail: reads past the page cache, which may show what a failed sync lost; None for a
             file that is not the newest.
     """
     is_newest = read_tail is not None
-    walked = _walk(read, size_bytes, tag)
-    records = [record for record in walked if not is_quarantined(record.offset)]
+    records = _walk(read, size_bytes, tag, known_bad)
     if read_tail is not None and records:
         checked_from = records[-1].stop - TAIL_CHECKED_BYTES
         read_ahead = _WindowReader(read_tail)
@@ -114,19 +146,18 @@ def scan_superblock(
             for record in records
             if record.offset < checked_from or _is_whole(read_ahead, record, tag)
         ]
-    stop = records[-1].stop if records else FILE_HEADER_BYTES
+    stop = max(records[-1].stop if records else FILE_HEADER_BYTES, known_bad.stop)
     damage: list[Damage] = []
-    is_torn = False
-    for gap in _gaps(records, size_bytes):
-        if is_newest and gap.behind is None:
-            if _is_zero(read, gap.offset, gap.stop):
-                continue  # reserved, not yet written
-            is_torn = True
+    for gap in _gaps(records, stop, size_bytes):
+        is_tail = is_newest and gap.offset == stop
+        if is_tail and _is_zero(read, gap.offset, gap.stop):
+            continue  # reserved, not yet written
         headers = _headers_within(read, gap, tag)
         kind = _judge(gap, headers, records) if is_newest else DamageKind.ROT
         keys = tuple(header.key for header in headers)
+        kind = DamageKind.TORN if is_tail else kind
         damage.append(Damage(name, gap.offset, gap.stop - gap.offset, kind, tag, keys))
-    return Verdict(tuple(records), tuple(damage), stop, is_torn)
+    return Verdict(tuple(records), tuple(damage), stop)
 
 
 def guess_tag(read: ReadAt, size_bytes: int) -> bytes | None:
@@ -140,7 +171,7 @@ def guess_tag(read: ReadAt, size_bytes: int) -> bytes | None:
     return max(votes, key=lambda tag: votes[tag], default=None)
 
 
-def _walk(read: ReadAt, size_bytes: int, tag: bytes) -> list[FoundRecord]:
+def _walk(read: ReadAt, size_bytes: int, tag: bytes, known_bad: BadStretches) -> list[FoundRecord]:
     records: list[FoundRecord] = []
     offset, sequence = FILE_HEADER_BYTES, 0
     while offset < size_bytes:
@@ -149,6 +180,10 @@ def _walk(read: ReadAt, size_bytes: int, tag: bytes) -> list[FoundRecord]:
             found = find_next_record(read, offset, size_bytes, tag, after=sequence)
             if found is None:
                 break
+        if known_bad.covers(found.offset):
+            # Not even its sequence counts: a start that did not see it may have used that again.
+            offset = known_bad.stop_of(found.offset)
+            continue
         records.append(found)
         offset, sequence = found.stop, found.header.sequence
     return records
@@ -179,7 +214,7 @@ def _is_whole(read: ReadAt, record: FoundRecord, tag: bytes) -> bool:
     return again == record and data_is_intact(read, record)
 
 
-def _gaps(records: Sequence[FoundRecord], size_bytes: int) -> list[_Gap]:
+def _gaps(records: Sequence[FoundRecord], stop: int, size_bytes: int) -> list[_Gap]:
     gaps: list[_Gap] = []
     before: FoundRecord | None = None
     offset = FILE_HEADER_BYTES
@@ -187,8 +222,10 @@ def _gaps(records: Sequence[FoundRecord], size_bytes: int) -> list[_Gap]:
         if record.offset > offset:
             gaps.append(_Gap(offset, record.offset, before, record))
         before, offset = record, record.stop
-    if offset < size_bytes:
-        gaps.append(_Gap(offset, size_bytes, before, None))
+    for end in (stop, size_bytes):
+        if offset < end:
+            gaps.append(_Gap(offset, end, before, None))
+            offset = end
     return gaps
 
 
@@ -209,7 +246,7 @@ def _judge(
 ) -> DamageKind:
     """Say what a gap in the newest file is; only that file can hold an unfinished batch."""
     if gap.behind is None:
-        return DamageKind.TORN
+        return DamageKind.ROT  # it was found to be bad earlier
     if headers:
         missing = headers[0].sequence
     elif gap.before is not None:

@@ -1,21 +1,23 @@
 """Fragments in superblock files: one sequential write and one sync for many puts.
 
-    open -> scan the files -> index in memory -> writable --failed sync--> read-only (for good)
+    open -> load the files -> index in memory -> writable --failed sync--> read-only (for good)
 
-A write is acknowledged when it is on the disk and in the index, in this order.
+A write is acknowledged when it is on the disk and in the index, in this order. Whatever changes
+the store runs in one thread; any thread may read.
 """
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
 
 from redundancy.errors import EvenflowError
-from storage_server.node.disk import Disk, DiskFile
-from storage_server.node.errors import FragmentTooLarge, ReadFailed, StoreFull, StoreReadOnly
+from storage_server.node.disk import Disk
+from storage_server.node.errors import FragmentTooLarge, NodeBusy, StoreFull, StoreReadOnly
+from storage_server.node.flight import Copy, Flight
 from storage_server.node.index import Index, Location
 from storage_server.node.quarantine import Quarantine
+from storage_server.node.record_log import RecordLog
 from storage_server.node.store import (
+    BadFragment,
     ChunkStore,
     Outcome,
     Put,
@@ -25,75 +27,24 @@ from storage_server.node.store import (
     is_full,
 )
 from storage_server.node.superblock import (
-    Loaded,
+    FileFragment,
+    OutOfDescriptors,
     OutOfSpace,
     StoreIdentity,
     Superblock,
     superblock_name,
-    superblock_number,
 )
 from storage_server.node.superblock_format import (
-    BATCH_RECORDS_MAX,
     FILE_HEADER_BYTES,
     RECORD_HEADER_BYTES,
     UUID_BYTES,
     RecordHeader,
     record_space_bytes,
 )
-from storage_server.node.superblock_scan import TAIL_CHECKED_BYTES, Damage, DamageKind
+from storage_server.node.superblock_loading import Loaded, Loader
+from storage_server.node.superblock_scan import Damage, DamageKind
 
 SUPERBLOCK_BYTES = 1 << 30
-
-# More under one sync gains little (32 MiB is 0.2 s of a hard disk) and the start-up check of the
-# tail must cover a whole flight.
-FLIGHT_BYTES_MAX = TAIL_CHECKED_BYTES // 2
-
-_LOST = (DamageKind.ROT, DamageKind.FILE_HEADER)
-
-
-@dataclass(frozen=True, slots=True)
-class FileFragment:
-    """A fragment within a superblock."""
-
-    file: DiskFile
-    offset: int
-    length_bytes: int
-
-    @property
-    def descriptor(self) -> int | None:
-        """The superblock's file."""
-        return self.file.descriptor
-
-    def read(self, start: int, stop: int) -> bytes:
-        """Return bytes [start, stop); may wait for the disk."""
-        length = max(0, min(stop, self.length_bytes) - start)
-        try:
-            data = self.file.read(self.offset + start, length)
-        except OSError as error:
-            raise ReadFailed(f"the disk did not give the bytes: {error}") from error
-        if len(data) != length:
-            raise ReadFailed("the superblock is shorter than its index says")
-        return data
-
-
-@dataclass(slots=True)
-class _Flight:
-    """Records that go to the disk under one sync, and the writes that wait for it."""
-
-    room_bytes: int  # what the superblock still takes
-    records: list[tuple[RecordHeader, bytes]] = field(default_factory=list)
-    changed: list[int] = field(default_factory=list)  # positions of writes that made a record
-    echoes: list[int] = field(default_factory=list)  # of writes that only repeat one of these
-    presence: dict[bytes, bool] = field(default_factory=dict)  # what the flight does to a key
-    space_bytes: int = 0
-
-    def has_room_for(self, space_bytes: int) -> bool:
-        """Whether one more record fits; the first one always gets a superblock to fit in."""
-        total = self.space_bytes + space_bytes
-        return not self.records or (
-            total <= min(self.room_bytes, FLIGHT_BYTES_MAX)
-            and len(self.records) < BATCH_RECORDS_MAX
-        )
 
 
 class SuperblockStore(ChunkStore):
@@ -127,21 +78,30 @@ class SuperblockStore(ChunkStore):
         self._sealed_bytes = 0
         self._last_sequence = 0
         self._live_bytes = 0
-        self._dead_bytes = 0
+        self._live_space_bytes = 0
         self._read_only_reason = ""
-        self.damage: tuple[Damage, ...] = ()
-        self._load()
+        self._quarantine = Quarantine(disk)
+        try:
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def damage(self) -> tuple[Damage, ...]:
+        """The stretches of superblocks that were found unreadable."""
+        return self._quarantine.damage
 
     def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do the writes in order, as many as possible under one sync."""
         outcomes: list[Outcome] = [False] * len(writes)
-        flight = _Flight(self._room_bytes())
+        flight = Flight(self._room_bytes())
         for position, write in enumerate(writes):
             space = record_space_bytes(len(write.data) if isinstance(write, Put) else 0)
             if not flight.has_room_for(space):
                 # Land it first: whether the write changes anything depends on how that ends.
                 self._land(flight, outcomes)
-                flight = _Flight(self._room_bytes())
+                flight = Flight(self._room_bytes())
             if self._read_only_reason:
                 # Not even a repetition: a failed delete may be on the disk all the same.
                 outcomes[position] = self._read_only_error()
@@ -154,22 +114,33 @@ class SuperblockStore(ChunkStore):
             if refusal is not None:
                 outcomes[position] = refusal
                 continue
-            self._board(flight, write, position)
+            flight.changed.append(position)
+            self._board(flight, write.key, write.data if isinstance(write, Put) else b"")
         self._land(flight, outcomes)
         return outcomes
 
     def find(self, key: bytes) -> FileFragment:
         """Return the fragment; raises FragmentMissing."""
-        location = self._index.get(key)
-        if location is None:
-            raise fragment_missing(key)
-        superblock = self._superblocks[location.number]
-        start = location.offset + RECORD_HEADER_BYTES
-        return FileFragment(superblock.file, start, location.length_bytes)
+        while (location := self._index.get(key)) is not None:
+            superblock = self._superblocks.get(location.number)
+            if superblock is not None:
+                start = location.offset + RECORD_HEADER_BYTES
+                return FileFragment(superblock.file, start, location.length_bytes)
+            # Its superblock was compacted between the two looks: the index knows better by now.
+        raise fragment_missing(key)
 
     def page(self, after: bytes, limit: int) -> list[tuple[bytes, int]]:
         """Return up to ``limit`` pairs (key, size) with keys above ``after``, in order."""
         return self._index.page(after, limit)
+
+    def bad(self) -> list[BadFragment]:
+        """Return the fragments that were lost to damage and have not been stored again."""
+        return [
+            BadFragment(key, damage.file, damage.offset, damage.kind.value)
+            for damage in self._quarantine.damage
+            for key in damage.keys
+            if self._index.get(key) is None
+        ]
 
     def facts(self) -> StoreFacts:
         """Return how full and how well the store is. Asks the file system; never waits for it."""
@@ -177,79 +148,163 @@ class SuperblockStore(ChunkStore):
         used = self._sealed_bytes + (active.stop if active else 0)
         slack = active.slack_bytes if active else 0
         free = min(self._capacity_bytes - used, self._disk.free_bytes() + slack)
+        headers = FILE_HEADER_BYTES * len(self._superblocks)
         return StoreFacts(
             capacity_bytes=self._capacity_bytes,
             used_bytes=used,
             free_bytes=max(0, free),
             live_bytes=self._live_bytes,
-            dead_bytes=self._dead_bytes,
+            dead_bytes=max(0, used - headers - self._live_space_bytes),
             fragments=len(self._index),
             superblocks=len(self._superblocks),
-            damaged=sum(damage.kind in _LOST for damage in self.damage),
+            damaged=self._quarantine.lost_stretches,
             read_only_reason=self._read_only_reason,
         )
 
     def close(self) -> None:
         """Let go of all files; everything acknowledged is on the disk already."""
+        self._read_only_reason = self._read_only_reason or "the store is closed"
         for superblock in self._superblocks.values():
             superblock.file.close()
-        self._superblocks = {}
         self._active = None
-        self._read_only_reason = self._read_only_reason or "the store is closed"
+
+    # For those who look after the superblocks
+
+    def superblocks(self) -> list[Superblock]:
+        """Return the superblocks, oldest first. May be called from any thread."""
+        return [superblock for _, superblock in sorted(self._superblocks.copy().items())]
+
+    def records_of(self, superblock: Superblock) -> RecordLog:
+        """Return what records a superblock holds. May be called from any thread; may take long."""
+        return Loader(self._disk, self._identity, self._quarantine).records_of(superblock)
+
+    def fragments_in(self, superblock: Superblock) -> list[tuple[bytes, Location]]:
+        """Return what a superblock holds of all fragments, in order. From any thread."""
+        return self._index.locations_in(superblock.number)
+
+    def superblock_at(self, location: Location) -> Superblock | None:
+        """Return the superblock that holds a place; None if it is gone. From any thread."""
+        return self._superblocks.get(location.number)
+
+    def location_of(self, key: bytes) -> Location | None:
+        """Return where a fragment is. May be called from any thread."""
+        return self._index.get(key)
+
+    def relocate(self, copies: Sequence[Copy]) -> None:
+        """Write records again that are still needed; they count from there on.
+
+        Raises: StoreFull, StoreReadOnly: not all are copied; the old ones still count.
+        """
+        flight = Flight(self._room_bytes())
+        for copy in copies:
+            if not flight.has_room_for(copy.location.space_bytes):
+                self._land_or_raise(flight)
+                flight = Flight(self._room_bytes())
+            found = self._index.get(copy.key)
+            # A tombstone of what is stored again must not come behind it.
+            if found is None if copy.is_tombstone else found == copy.location:
+                self._board(flight, copy.key, copy.data)
+        self._land_or_raise(flight)
+
+    def retire(self, superblock: Superblock) -> None:
+        """Remove a superblock that holds nothing any more; who reads from it may go on.
+
+        Raises: StoreReadOnly: nobody knows whether it is gone.
+        """
+        assert superblock.is_sealed
+        assert not superblock.live_space_bytes, "a fragment would be lost"
+        if self._read_only_reason:
+            raise self._read_only_error()
+        try:
+            superblock.remove(self._disk)
+            del self._superblocks[superblock.number]
+            self._sealed_bytes -= superblock.stop
+            self._quarantine.forget_file(superblock.tag)
+        except OSError as error:
+            self._fail(error)
+            raise self._read_only_error() from error
+
+    def condemn(self, key: bytes, location: Location) -> bool:
+        """Take a fragment out that was found to be bad where it lies; return whether it still was.
+
+        From now on it is listed as bad and may be stored again.
+        """
+        superblock = self._superblocks.get(location.number)
+        if superblock is None or self._index.get(key) != location:
+            return False
+        self._index.remove(key)
+        self._count_out(location)
+        name = superblock_name(location.number)
+        space = location.space_bytes
+        found = Damage(name, location.offset, space, DamageKind.ROT, superblock.tag, (key,))
+        self._change_quarantine(lambda: self._quarantine.add(found))
+        return True
 
     # Loading
 
     def _load(self) -> None:
-        quarantine = Quarantine(self._disk)
-        load = partial(Superblock.load, self._disk, self._identity, quarantine=quarantine)
-        numbers = sorted(filter(None, map(superblock_number, self._disk.names())))
-        newest: Loaded | None = None
-        while numbers and newest is None:
-            newest = load(superblock_name(numbers.pop()), is_newest=True)
-        for number in numbers:
-            older = load(superblock_name(number), is_newest=False)
-            assert older is not None
-            self._adopt(older)
-        if newest is not None:
-            self._adopt(newest)
-            if not newest.superblock.is_sealed:
-                self._sealed_bytes -= newest.superblock.stop
-                self._active = newest.superblock
-            if newest.write_error is not None:
-                self._fail(newest.write_error)
-        try:
-            self.damage = quarantine.remember(self.damage)
-        except OSError as error:
-            # As long as nothing is written the next start sees the same damage.
-            self._fail(error)
+        damage: list[Damage] = []
+        for loaded in Loader(self._disk, self._identity, self._quarantine).load_all():
+            self._adopt(loaded)
+            damage += loaded.damage
+            if loaded.write_error is not None:
+                self._fail(loaded.write_error)
+        # As long as nothing is written the next start sees the same damage.
+        self._change_quarantine(lambda: self._quarantine.remember(damage))
 
     def _adopt(self, loaded: Loaded) -> None:
         superblock = loaded.superblock
         self._superblocks[superblock.number] = superblock
-        self._sealed_bytes += superblock.stop
-        self.damage += loaded.damage
-        for record in loaded.records:
-            self._remember(superblock.number, record.offset, record.header)
+        if superblock.is_sealed:
+            self._sealed_bytes += superblock.stop
+        else:
+            self._active = superblock
+        replayed = self._index.replay(superblock.number, loaded.records.rows())
+        self._last_sequence = max(self._last_sequence, replayed.last_sequence)
+        self._live_bytes += replayed.live_bytes
+        self._live_space_bytes += replayed.live_space_bytes
+        superblock.live_space_bytes += replayed.live_space_bytes
+        for location in replayed.replaced:
+            self._count_out(location)
 
-    def _remember(self, number: int, offset: int, header: RecordHeader) -> None:
+    def _remember(self, superblock: Superblock, offset: int, header: RecordHeader) -> None:
         """Bring one durable record into the index."""
-        self._last_sequence = max(self._last_sequence, header.sequence)
+        self._last_sequence = header.sequence
         if header.is_tombstone:
-            self._dead_bytes += header.space_bytes
             before = self._index.remove(header.key)
         else:
-            self._live_bytes += header.length_bytes
-            location = Location(number, offset, header.length_bytes)
+            location = Location(superblock.number, offset, header.length_bytes)
             before = self._index.put(header.key, location)
+            self._live_bytes += header.length_bytes
+            self._live_space_bytes += header.space_bytes
+            superblock.live_space_bytes += header.space_bytes
         if before is not None:
-            self._live_bytes -= before.length_bytes
-            self._dead_bytes += before.space_bytes
+            self._count_out(before)
+
+    def _count_out(self, location: Location) -> None:
+        """Count a record as dead."""
+        self._live_bytes -= location.length_bytes
+        self._live_space_bytes -= location.space_bytes
+        self._superblocks[location.number].live_space_bytes -= location.space_bytes
+
+    def _change_quarantine(self, change: Callable[[], None]) -> None:
+        try:
+            change()
+        except OSError as error:
+            self._fail(error)
 
     # Writing
 
-    def _changes_nothing(self, write: Write, flight: _Flight) -> bool:
-        stored = self._index.get(write.key) is not None
-        return flight.presence.get(write.key, stored) is isinstance(write, Put)
+    def _changes_nothing(self, write: Write, flight: Flight) -> bool:
+        if isinstance(write, Put):
+            is_stored = self._index.get(write.key) is not None
+        else:
+            # What is bad was stored once: its name goes from the list with the delete.
+            is_stored = self._index.get(write.key) is not None or self._is_bad(write.key)
+        return flight.presence.get(write.key, is_stored) is isinstance(write, Put)
+
+    def _is_bad(self, key: bytes) -> bool:
+        return key in self._quarantine.lost_keys
 
     def _refusal(self, write: Write, before_bytes: int) -> EvenflowError | None:
         if not isinstance(write, Put):
@@ -274,28 +329,26 @@ class SuperblockStore(ChunkStore):
         start = self._active.stop if self._active is not None else FILE_HEADER_BYTES
         return max(0, self._superblock_bytes - start)
 
-    def _board(self, flight: _Flight, write: Write, position: int) -> None:
-        is_put = isinstance(write, Put)
-        data = write.data if isinstance(write, Put) else b""
+    def _board(self, flight: Flight, key: bytes, data: bytes) -> None:
+        """Args: data: empty for a tombstone."""
         place = len(flight.records)
         sequence = self._last_sequence + 1 + place
-        header = RecordHeader(write.key, len(data), sequence, place, not is_put)
+        header = RecordHeader(key, len(data), sequence, place, not data)
         if not flight.records and header.space_bytes > flight.room_bytes:
             flight.room_bytes = self._superblock_bytes - FILE_HEADER_BYTES  # in a new superblock
-        flight.records.append((header, data))
-        flight.space_bytes += header.space_bytes
-        flight.changed.append(position)
-        flight.presence[write.key] = is_put
+        flight.board(header, data)
 
-    def _land(self, flight: _Flight, outcomes: list[Outcome]) -> None:
+    def _land(self, flight: Flight, outcomes: list[Outcome]) -> EvenflowError | None:
         """Write a flight, then the index; an error is the outcome of all who waited for it."""
         if not flight.records:
-            return
+            return None
         error: EvenflowError | None = None
         try:
             self._write(flight)
         except OutOfSpace as full:
             error = _store_full(str(full))
+        except OutOfDescriptors as short:
+            error = NodeBusy(str(short), hint="nothing was stored; ask again later")
         except OSError as failure:
             self._fail(failure)
             error = StoreReadOnly(
@@ -306,20 +359,31 @@ class SuperblockStore(ChunkStore):
             outcomes[position] = error or True
         for position in flight.echoes:
             outcomes[position] = error or False
+        return error
 
-    def _write(self, flight: _Flight) -> None:
+    def _land_or_raise(self, flight: Flight) -> None:
+        if self._read_only_reason:
+            raise self._read_only_error()
+        error = self._land(flight, [])
+        if error is not None:
+            raise error
+
+    def _write(self, flight: Flight) -> None:
         if self._active is None or flight.space_bytes > self._room_bytes():
             self._rotate()
         active = self._active
         assert active is not None
         offsets = active.append(flight.records, size_max_bytes=self._superblock_bytes)
         for offset, (header, _) in zip(offsets, flight.records, strict=True):
-            self._remember(active.number, offset, header)
+            self._remember(active, offset, header)
+        for header, _ in flight.records:
+            if header.is_tombstone and self._is_bad(header.key):
+                self._quarantine.forget_key(header.key)
 
     def _rotate(self) -> None:
         """Seal the active superblock, then start the next: only the newest is ever unfinished."""
         if self._active is not None:
-            self._active.seal()
+            self._active.seal(self._disk)
             self._sealed_bytes += self._active.stop
             self._active = None
         number = max(self._superblocks, default=0) + 1

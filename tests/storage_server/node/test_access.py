@@ -24,9 +24,10 @@ TOKEN = "correct horse battery staple"
 class Caller:
     """What the guard looks at in a request."""
 
-    def __init__(self, remote, authorization=None):
+    def __init__(self, remote, authorization=None, origin=None):
         self.remote = remote
-        self.headers = {} if authorization is None else {"Authorization": authorization}
+        said = {"Authorization": authorization, "Origin": origin}
+        self.headers = {name: value for name, value in said.items() if value is not None}
 
 
 def guard(tmp_path, **settings):
@@ -42,6 +43,8 @@ EVERY = set(Access)
     [
         ({}, Caller(NEAR), EVERY),
         ({}, Caller("::1"), EVERY),
+        ({}, Caller(NEAR, origin="https://evil.example"), {Access.OPEN, Access.FACTS}),
+        ({"token": TOKEN}, Caller(NEAR, f"Bearer {TOKEN}", origin="http://ours"), EVERY),
         ({}, Caller("::ffff:127.0.0.1"), EVERY),
         ({"host": "0.0.0.0", "insecure": True}, Caller(NEAR), EVERY),
         ({"host": "0.0.0.0", "insecure": True}, Caller(FAR), EVERY - {Access.ADMIN}),

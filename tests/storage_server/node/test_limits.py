@@ -1,8 +1,10 @@
 """The upload cap, the added delay and the bounds on memory."""
 
 import asyncio
+import contextlib
 import itertools
 import json
+import selectors
 import time
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage_server.node.limits import SLICE_BYTES, Budget, Pacer, Shaping, TokenBucket
-from support.fragments import fragment
+from support.fragments import fragment, fragments
 from support.node_in_thread import NodeInThread, read_answer
 
 
@@ -41,10 +43,15 @@ def test_a_bucket_lets_the_mean_rate_through():
 
 
 def test_a_capped_slice_is_small_and_a_free_one_is_not():
-    assert Shaping().slice_bytes == SLICE_BYTES
-    assert Shaping(1_250_000).slice_bytes == 25_000
-    assert Shaping(10.0).slice_bytes == 4096
-    assert Shaping(1e12).slice_bytes == SLICE_BYTES
+    assert Shaping().slice_bytes(5) == SLICE_BYTES
+    assert Shaping(1_250_000).slice_bytes(1) == 25_000
+    assert Shaping(10.0).slice_bytes(1) == 512
+    assert Shaping(1e12).slice_bytes(1) == SLICE_BYTES
+
+
+@given(st.floats(125_000, 1e9), st.integers(1, 16))
+def test_all_who_wait_get_a_slice_within_a_tenth_of_a_second(rate, readers):
+    assert Shaping(rate).slice_bytes(readers) * readers / rate <= 0.1
 
 
 @pytest.mark.parametrize(
@@ -101,6 +108,75 @@ def test_a_cap_holds_over_several_readers_and_can_be_lifted_while_they_read(tmp_
             read_answer_rest = 0
             while read_answer_rest < 300_000:
                 read_answer_rest += len(one.recv(65536))
+
+
+class Reader:
+    """Asks for the same small range again and again, and notes when bytes come."""
+
+    def __init__(self, node, put):
+        self.connection = node.connect()
+        self._ask = (
+            b"GET /v1/chunks/%s HTTP/1.1\r\nHost: x\r\nRange: bytes=0-32767\r\n\r\n"
+            % put.key.hex().encode()
+        )
+        self.arrivals_s = [time.monotonic()]
+        self.received_bytes = 0
+        self._left = 0
+
+    def ask(self):
+        self.connection.sendall(self._ask)
+        self._left = 32768
+
+    def take(self):
+        data = self.connection.recv(65536)
+        assert data
+        self.arrivals_s.append(time.monotonic())
+        body = data.partition(b"\r\n\r\n")[2] if data.startswith(b"HTTP/") else data
+        self.received_bytes += len(body)
+        self._left -= len(body)
+        if not self._left:
+            self.ask()
+
+    def gaps_s(self):
+        return [after - before for before, after in itertools.pairwise(self.arrivals_s)]
+
+
+@pytest.mark.real
+def test_small_answers_under_a_cap_come_evenly_and_to_all_readers_alike(tmp_path):
+    """A burst and then silence would look like a dead node: 32 KiB are 0.26 s of 1 Mbit/s."""
+    with NodeInThread(tmp_path, upload_bytes_per_s=125_000.0) as node:
+        put = fragment(1, 100_000)
+        node.put(put)
+        readers = [Reader(node, put) for _ in range(4)]
+        with contextlib.ExitStack() as stack:
+            selector = stack.enter_context(selectors.DefaultSelector())
+            for reader in readers:
+                stack.enter_context(reader.connection)
+                selector.register(reader.connection, selectors.EVENT_READ, reader)
+                reader.ask()
+            until_s = time.monotonic() + 1.2
+            while time.monotonic() < until_s:
+                for key, _ in selector.select(timeout=1.0):
+                    key.data.take()
+    for reader in readers:
+        gaps_s = sorted(reader.gaps_s())
+        assert gaps_s[len(gaps_s) * 9 // 10] < 0.1
+    shares = [reader.received_bytes for reader in readers]
+    assert min(shares) > 0.5 * max(shares)
+    assert sum(shares) < 1.4 * 1.2 * 125_000
+
+
+@pytest.mark.real
+def test_a_long_list_is_held_back_by_the_cap_as_well(tmp_path):
+    with NodeInThread(tmp_path) as node:
+        for put in fragments(100):
+            node.put(put)
+        free = node.ask("GET", "/v1/list")
+        node.ask("PUT", "/v1/admin/limits", '{"upload_bytes_per_s": 20000}')
+        started_s = time.monotonic()
+        capped = node.ask("GET", "/v1/list")
+        assert time.monotonic() - started_s > 0.5 * len(free.body) / 20_000
+        assert (capped.status, capped.body) == (200, free.body)
 
 
 @pytest.mark.real

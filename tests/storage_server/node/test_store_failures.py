@@ -53,6 +53,20 @@ def test_a_file_that_may_exist_in_memory_only_is_not_built_on(operation):
         assert store.damage == ()
 
 
+def test_what_a_start_finds_stays_even_if_the_last_process_could_not_sync_its_cut():
+    """No space in the middle of a write, then the cut fails: the disk may keep what was cut."""
+    for seed in range(100):
+        disk = SimulatedDisk(seed=seed)
+        store = open_store(disk)
+        store.put(fragment(1))
+        disk.fail_next("write", errno.ENOSPC)
+        disk.fail_next("sync", errno.EIO)
+        store.commit([fragment(0), Delete(fragment(1).key)])
+        found = open_store(disk).page(b"", 10)
+        disk.cut_power()
+        assert open_store(disk).page(b"", 10) == found, seed
+
+
 def test_a_disk_that_fails_its_sync_at_start_is_served_read_only():
     disk, puts = filled_disk(2)
     disk.fail_next("sync", errno.EIO)

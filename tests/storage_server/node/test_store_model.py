@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from redundancy.errors import EvenflowError
-from storage_server.node.errors import FragmentMissing, StoreReadOnly
+from storage_server.node.errors import FragmentMissing, StoreFull, StoreReadOnly
 from storage_server.node.store import Delete
 from storage_server.node.superblock_scan import DamageKind
 from support.fragments import fragment, open_store, stored_bytes
+from support.inline_upkeep import compact_all
 from support.simulated_disk import PowerCut, SimulatedDisk
 
 # Sizes on both sides of the record alignment, and one that fills half a superblock.
@@ -71,6 +72,15 @@ class StoreModel(RuleBasedStateMachine):
             elif not isinstance(outcome, EvenflowError):
                 assert before is None or outcome is (before is not is_put)
                 self.expected[number] = is_put
+
+    @rule()
+    def compact(self):
+        try:
+            compact_all(self.store)
+        except PowerCut:
+            self.restart_after_power_cut()
+        except (StoreFull, StoreReadOnly):
+            pass
 
     @rule(steps=st.integers(1, 12))
     def stop_soon(self, steps):
@@ -133,7 +143,7 @@ TestStoreModel = StoreModel.TestCase
 # The same worlds every time; EVENFLOW_MODEL_EXAMPLES asks for that many new ones.
 EXAMPLES = int(os.environ.get("EVENFLOW_MODEL_EXAMPLES", "0"))
 TestStoreModel.settings = settings(
-    max_examples=EXAMPLES or 150,
+    max_examples=EXAMPLES or 100,
     stateful_step_count=40,
     derandomize=not EXAMPLES,
     phases=set(Phase) - {Phase.explain},
