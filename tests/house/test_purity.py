@@ -21,7 +21,7 @@ def contract() -> tuple[list[str], set[str]]:
 
 def files_of(module: str) -> list[Path]:
     path = ROOT / Path(*module.split("."))
-    return sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
 
 
 PURE_FILES = [file for module in contract()[0] for file in files_of(module)]
