@@ -7,13 +7,13 @@ A scheduler looks at ``SessionState`` and acts through its verbs (``ask``, ``sho
 from typing import Protocol
 
 from redundancy.rows import BLOCK_BYTES
-from smart_client.core import commands
 from smart_client.core.chunk_progress import ChunkProgress, mask_of
 from smart_client.core.events import FailureKind
 from smart_client.core.node_table import RATE_MIN_BYTES_PER_S, NodeState
 from smart_client.core.pieces import Piece
 from smart_client.core.playback_buffer import ReaderState
 from smart_client.core.state import SessionState
+from smart_client.core.tail import Late, late_pieces, take_over
 
 
 class Scheduler(Protocol):
@@ -51,26 +51,8 @@ NEARLY_DONE_RTTS = 1.5
 # costs more stalls later than it saves at the start.
 EXCLUSIVE_START_S = 2.5
 
-# Rows due within LATE_ZONE_S and predicted to come later than LATE_MARGIN_S before their deadline
-# may be taken over by an idle node.
-LATE_ZONE_S = 4.0
-LATE_MARGIN_S = 1.0
-
-# ... and so may rows that would come this many times later than there is time, however far ahead.
-HOPELESS_FACTOR = 2.0
-
-# A takeover costs a connection and what is in flight, so it must bring the end forward by as much.
-# Below it two idle nodes could go on taking the same rows from each other.
-TAKE_GAIN_MIN_S = 0.05
-
-# What an unmeasured node is assumed to send until it has shown more or less: 2 Mbit/s.
-UNMEASURED_BYTES_PER_S = 250_000
-
-# From then on a piece's own pace says more than its node's averages.
-OWN_PACE_AFTER_S = 0.25
-
-# Below this share of the believed rate a piece's pace is a collapse, not a fluctuation.
-COLLAPSE_SHARE = 0.25
+# A late piece goes before rows nobody was asked for when it is due earlier by this.
+URGENT_BY_S = 0.5
 
 # Without anybody else to ask, silence is waited out longer before the connection is given up.
 SILENCE_ALONE_FACTOR = 8
@@ -101,7 +83,7 @@ class RangePull:
         if idle:
             open_chunks = {index for index in state.order if state.chunks[index].needs_asking}
             open_chunks -= self._held_back(state, open_chunks)
-            late = self._late_pieces(state)
+            late = late_pieces(state)
             for node in idle:
                 while self._assign(state, node, open_chunks, late) and self._has_room(state, node):
                     pass
@@ -220,7 +202,7 @@ class RangePull:
         state: SessionState,
         node: NodeState,
         open_chunks: set[int],
-        late: dict[int, list[tuple[float, Piece]]],
+        late: Late,
     ) -> bool:
         """Give the node its next piece; return whether there was one.
 
@@ -230,19 +212,36 @@ class RangePull:
         """
         for index in state.order:
             chunk = state.chunks[index]
+            fragment, open_rows = -1, 0
             if index in open_chunks:
-                for fragment in chunk.fragment_at_node.get(node.index, ()):
-                    open_rows = chunk.open_rows(fragment)
-                    if open_rows:
-                        self._ask_first_run(state, node, chunk, fragment, open_rows)
-                        if not chunk.needs_asking:
-                            open_chunks.discard(index)
-                        return True
-            if index in late and self._take_over(state, node, chunk, late[index]):
-                late.clear()
-                late.update(self._late_pieces(state))
+                fragment, open_rows = _helpful(chunk, node)
+            if index in late:
+                more_urgent = late[index]
+                if open_rows:
+                    more_urgent = self._due_before(state, chunk, open_rows, more_urgent)
+                if take_over(state, node, chunk, more_urgent):
+                    late.clear()
+                    late.update(late_pieces(state))
+                    return True
+            if open_rows:
+                self._ask_first_run(state, node, chunk, fragment, open_rows)
+                if not chunk.needs_asking:
+                    open_chunks.discard(index)
                 return True
         return False
+
+    @staticmethod
+    def _due_before(
+        state: SessionState, chunk: ChunkProgress, open_rows: int, late: list[tuple[float, Piece]]
+    ) -> list[tuple[float, Piece]]:
+        """Return the late pieces that are due clearly before the first open row."""
+        first = (open_rows & -open_rows).bit_length() - 1
+        limit_s = state.deadline_s(chunk.index, first) - URGENT_BY_S
+        return [
+            (left_s, piece)
+            for left_s, piece in late
+            if state.due_s(chunk.index, piece.due_media_s) < limit_s
+        ]
 
     def _ask_first_run(
         self,
@@ -267,134 +266,11 @@ class RangePull:
         target_s = max(PIECE_TARGET_S, PIECE_TARGET_RTTS * node.rtt.smoothed_s)
         return max(BLOCK_BYTES, int(node.bytes_per_s() * target_s))
 
-    # -- the tail --------------------------------------------------------------------------------
 
-    def _late_pieces(self, state: SessionState) -> dict[int, list[tuple[float, Piece]]]:
-        """Return the pieces that will come too late, with how long they still take, by chunk."""
-        late: dict[int, list[tuple[float, Piece]]] = {}
-        for piece in state.pieces.values():
-            if piece.is_footer:
-                continue
-            left_s = self._left_s(state, piece)
-            slack_s = state.due_s(piece.chunk, piece.due_media_s) - state.now_s
-            # Near the deadline every delay counts; far from it only what is hopeless does.
-            is_near = slack_s <= LATE_ZONE_S and left_s > slack_s - LATE_MARGIN_S
-            if is_near or left_s > HOPELESS_FACTOR * max(slack_s, LATE_ZONE_S):
-                late.setdefault(piece.chunk, []).append((left_s, piece))
-        for pieces in late.values():
-            pieces.sort(key=lambda entry: (-entry[0], -entry[1].id))
-        return late
-
-    def _take_over(
-        self,
-        state: SessionState,
-        node: NodeState,
-        chunk: ChunkProgress,
-        late: list[tuple[float, Piece]],
-    ) -> bool:
-        """Let a node with room take the tail of the piece of this chunk that would be too late."""
-        if node.is_suspect or node.index not in chunk.fragment_at_node:
-            return False
-        return any(
-            self._split(state, node, piece, left_s)
-            for left_s, piece in late
-            if piece.node != node.index
-        )
-
-    def _left_s(self, state: SessionState, piece: Piece) -> float:
-        """Predict how long a piece still takes."""
-        node = state.nodes[piece.node]
-        ahead = 0
-        for other in node.pieces:
-            ahead += other.remaining_bytes
-            if other is piece:
-                break
-        expected_s = ahead / self._rate(node)
-        if not piece.has_answered:
-            # Before its round trip is over: the rest of it. After: as long again as it is overdue.
-            return expected_s + abs(node.rtt.smoothed_s - (state.now_s - piece.requested_s))
-        seen_s = state.now_s - piece.first_byte_s
-        if seen_s < OWN_PACE_AFTER_S:
-            return expected_s
-        # A node whose rate has collapsed shows it on the piece before it shows in the averages.
-        return max(expected_s, piece.remaining_bytes / self._pace(state, piece))
-
-    @staticmethod
-    def _pace(state: SessionState, piece: Piece) -> float:
-        """Return the bytes per second at which an answer has come so far."""
-        seen_s = state.now_s - piece.first_byte_s
-        return max(RATE_MIN_BYTES_PER_S, piece.received_bytes / seen_s)
-
-    @staticmethod
-    def _rate(node: NodeState) -> float:
-        """Return the rate to plan with; an unmeasured node gets the benefit of the doubt."""
-        if node.rate.is_measured:
-            return node.bytes_per_s()
-        return max(UNMEASURED_BYTES_PER_S, node.bytes_per_s())
-
-    def _split(self, state: SessionState, node: NodeState, piece: Piece, left_s: float) -> bool:
-        """Move the tail of ``piece`` to ``node`` if that brings its end forward."""
-        chunk = state.chunks[piece.chunk]
-        row_bytes = chunk.row_bytes(piece.fragment)
-        for fragment in chunk.fragment_at_node.get(node.index, ()):
-            if chunk.is_copy[fragment] != chunk.is_copy[piece.fragment]:
-                continue
-            free = _free_tail(chunk, fragment, piece)
-            rows = self._rows_to_take(node, piece, row_bytes, left_s, free)
-            if rows == 0:
-                continue
-            state.counters.takeovers += 1
-            state.out.append(
-                commands.Notice(
-                    "takeover",
-                    node=node.index,
-                    chunk=chunk.index,
-                    fragment=piece.fragment,
-                    bytes=rows * row_bytes,
-                    seconds=left_s,
-                    reason=state.nodes[piece.node].id,
-                )
-            )
-            self._learn_collapse(state, piece)
-            first = piece.first_row + piece.rows - rows
-            state.shorten(piece, piece.rows - rows)
-            state.ask(node, chunk, fragment, first, rows)
-            return True
-        return False
-
-    def _learn_collapse(self, state: SessionState, piece: Piece) -> None:
-        """A node that was far slower than believed must not take rows over on that belief."""
-        rate = state.nodes[piece.node].rate
-        if piece.has_answered and state.now_s - piece.first_byte_s >= OWN_PACE_AFTER_S:
-            pace = self._pace(state, piece)
-            if pace < COLLAPSE_SHARE * rate.bytes_per_s():
-                rate.lower_to(pace)
-
-    def _rows_to_take(
-        self, node: NodeState, piece: Piece, row_bytes: int, left_s: float, free: int
-    ) -> int:
-        """Return how many of the ``free`` last rows bring the end forward most; 0 for none."""
-        own = self._rate(node)
-        ready_s = node.rtt.smoothed_s + node.backlog_bytes() / own
-        if free == 0 or left_s - ready_s < TAKE_GAIN_MIN_S:
-            return 0
-        theirs = max(1.0, piece.remaining_bytes / left_s)
-        even = int(own * (left_s - ready_s) / (1 + own / theirs) / row_bytes)
-
-        def ends_after_s(rows: int) -> float:
-            kept = max(0, piece.remaining_bytes - rows * row_bytes)
-            return max(ready_s + rows * row_bytes / own, kept / theirs)
-
-        options = {min(free, rows) for rows in (even, even + 1, free) if rows > 0}
-        best = min(options, key=lambda rows: (ends_after_s(rows), rows))
-        return best if left_s - ends_after_s(best) >= TAKE_GAIN_MIN_S else 0
-
-
-def _free_tail(chunk: ChunkProgress, fragment: int, piece: Piece) -> int:
-    """Return how many rows at the end of a piece have not come and could come from ``fragment``."""
-    if fragment in chunk.bad_fragments:
-        return 0
-    rows_left = piece.rows - piece.counted_rows
-    own = chunk.asked.by_fragment.get(fragment, 0) >> (piece.first_row + piece.counted_rows)
-    taken = own & ((1 << rows_left) - 1)
-    return rows_left - taken.bit_length()
+def _helpful(chunk: ChunkProgress, node: NodeState) -> tuple[int, int]:
+    """Return a fragment of the node and the open rows for which it would help; (-1, 0) if none."""
+    for fragment in chunk.fragment_at_node.get(node.index, ()):
+        open_rows = chunk.open_rows(fragment)
+        if open_rows:
+            return fragment, open_rows
+    return -1, 0
