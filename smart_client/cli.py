@@ -217,7 +217,7 @@ def _add_compare(commands: Commands) -> None:
         "--scenario",
         action="append",
         metavar="NAME|FILE",
-        help="calm, typical, harsh, clientlink-2s, raw-8M-2s, frozen-node ... or a TOML file",
+        help="typical (default), calm, harsh, raw-8M-2s, frozen-node ... or a TOML file",
     )
     compare.add_argument("--layout", default="3of5", help="rep3, 3of5, 4of6 or rs:K+M, by commas")
     compare.add_argument("--runs", type=int, default=20, metavar="N", help="worlds (default 20)")
@@ -277,7 +277,8 @@ Every scheduler plays the same simulated worlds, seed by seed: unequal links tha
 round trips, slow answers, nodes that die, freeze or drip. W is the waiting (start + stalls), W*
 what one who knows the future would wait at best (needs scipy: pip install 'evenflow[sim]').
 Writes runs.jsonl, summary.json, waiting.svg and report.html; run again to add worlds, nothing is
-played twice. Same seed, same bytes. Traces: --traces DIR or $EVENFLOW_TRACES, else synthetic ones.
+played twice (so take another --out when you have changed the code or the traces in a folder).
+Same seed, same bytes. Traces: --traces DIR or $EVENFLOW_TRACES, else synthetic ones.
 """
 
 _PUT = """\
@@ -287,5 +288,5 @@ Interrupted? Run the same command again: what is stored is not sent twice.
 """
 
 _PLAY = """\
-keys in the dashboard: q quit, space pause (with --player none), ? help
+keys in the dashboard: q quit, space pause (with --player none), s save the picture, ? help
 """

@@ -14,7 +14,7 @@ from redundancy.errors import ExitCode, UsageError
 from redundancy.terminal import Terminal
 from smart_client.core.schedulers import ALIASES, make_scheduler
 from smart_client.errors import QualityMissed
-from smart_client.simulator.batch import Grid, SessionRecord, read_records, run_batch
+from smart_client.simulator.batch import Grid, read_records, run_batch
 from smart_client.simulator.page import OWN, comparison_html, comparison_svg
 from smart_client.simulator.report import Cell, cells_of
 from smart_client.simulator.scenarios import load_scenario
@@ -28,15 +28,23 @@ def compare(args: argparse.Namespace, terminal: Terminal) -> int:
     """Play every scheduler in the same worlds and tell what came of it."""
     if args.runs < 1:
         raise UsageError("--runs must be at least 1")
+    names = args.scenario or ["typical"]
     schedulers = [ALIASES.get(name, name) for name in args.schedulers.split(",") if name]
+    if not schedulers:
+        raise UsageError("--schedulers names none")
     for name in schedulers:
         make_scheduler(name)  # a misspelt one is told before anything runs
-    reference = schedulers[-1] if args.reference is None else args.reference
+    reference = ALIASES.get(args.reference, args.reference) or schedulers[-1]
+    if reference not in schedulers:
+        raise UsageError(
+            f"--reference {args.reference} is not among the schedulers played",
+            hint=f"one of: {', '.join(schedulers)}",
+        )
     grid = Grid(
         scenarios=tuple(
             load_scenario(name).with_layout(layout)
-            for name in args.scenario or ["typical"]
-            for layout in (args.layout or "3of5").split(",")
+            for name in names
+            for layout in args.layout.split(",")
         ),
         seeds=tuple(range(args.seed, args.seed + args.runs)),
         schedulers=tuple(dict.fromkeys(schedulers)),
@@ -56,11 +64,13 @@ def compare(args: argparse.Namespace, terminal: Terminal) -> int:
             processes=args.processes,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    cells = cells_of(_of_grid(grid, runs, library.name), reference=reference)
+    wanted = grid.all_keys(library.name)  # the file may hold the sessions of other grids
+    records = [record for record in read_records(runs) if record.key in wanted]
+    cells = cells_of(records, reference=reference)
     how = [
         "smart-client compare "
-        + " ".join(f"--scenario {name}" for name in args.scenario or ["typical"])
-        + f" --layout {args.layout or '3of5'} --runs {args.runs} --seed {args.seed}"
+        + " ".join(f"--scenario {name}" for name in names)
+        + f" --layout {args.layout} --runs {args.runs} --seed {args.seed}"
         + f" --schedulers {args.schedulers} --network {args.network}",
         f"traces: {library.name}",
     ]
@@ -73,19 +83,6 @@ def compare(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.fail_if_worse:
         _require_best(cells)
     return ExitCode.OK
-
-
-def _of_grid(grid: Grid, runs: Path, traces: str) -> list[SessionRecord]:
-    """Return the records of this very grid; the file may hold those of others."""
-    wanted = {(scenario.name, scenario.video.layout) for scenario in grid.scenarios}
-    return [
-        record
-        for record in read_records(runs)
-        if (record.scenario, record.layout) in wanted
-        and record.seed in grid.seeds
-        and record.scheduler in grid.schedulers
-        and (record.mode, record.traces) == (grid.mode, traces)
-    ]
 
 
 def _facts(cell: Cell) -> dict[str, object]:

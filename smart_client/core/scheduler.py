@@ -13,7 +13,7 @@ from smart_client.core.node_table import RATE_MIN_BYTES_PER_S, NodeState
 from smart_client.core.pieces import Piece
 from smart_client.core.playback_buffer import ReaderState
 from smart_client.core.state import SessionState
-from smart_client.core.tail import Late, late_pieces, take_over
+from smart_client.core.tail import Late, LatePieces, late_pieces, take_over
 
 
 class Scheduler(Protocol):
@@ -33,7 +33,6 @@ PIECES_PER_NODE_MAX = 2
 
 # An unmeasured node starts with two blocks and doubles with each answer (as TCP's slow start).
 FIRST_PIECE_BYTES = 2 * BLOCK_BYTES
-GROWN_PIECE_BYTES_MAX = 4 * 1024 * 1024
 
 # A piece takes about this long: long enough that the round trip is small beside it, short enough
 # that a node that turns slow holds little back.
@@ -71,14 +70,9 @@ class RangePull:
 
     name = "smart"
 
-    def __init__(self) -> None:
-        self._silent_s = 0.0  # before this instant no piece can be silent
-        self._wake_s = float("inf")
-
     def decide(self, state: SessionState) -> None:
         """Give silent nodes up, then give every node with room its next piece."""
-        if state.now_s >= self._silent_s:
-            self._give_up_silent(state)
+        self._give_up_silent(state)
         idle = [node for node in state.nodes.nodes if self._has_room(state, node)]
         if idle:
             open_chunks = {index for index in state.order if state.chunks[index].needs_asking}
@@ -87,7 +81,6 @@ class RangePull:
             for node in idle:
                 while self._assign(state, node, open_chunks, late) and self._has_room(state, node):
                     pass
-        self._plan_wakeup(state)
 
     @staticmethod
     def _held_back(state: SessionState, open_chunks: set[int]) -> set[int]:
@@ -101,16 +94,12 @@ class RangePull:
             held |= {index for index in open_chunks if state.timeline.starts_s[index] >= gate_s}
         return held
 
-    def next_wakeup_s(self, state: SessionState) -> float:  # noqa: ARG002
+    def next_wakeup_s(self, state: SessionState) -> float:
         """Return when a piece turns silent, a pause ends or a node runs out of work."""
-        return self._wake_s
-
-    def _plan_wakeup(self, state: SessionState) -> None:
-        now_s = state.now_s
-        silent_s = wake_s = float("inf")
+        now_s, wake_s = state.now_s, float("inf")
+        for piece in state.pieces.values():
+            wake_s = min(wake_s, self._silent_at_s(state, piece))
         for node in state.nodes.nodes:
-            if node.pieces:
-                silent_s = min(silent_s, self._node_silent_at_s(state, node))
             if node.suspect_since_s >= 0:
                 if state.order and node.suspect_until_s > now_s:
                     wake_s = min(wake_s, node.suspect_until_s)
@@ -118,23 +107,7 @@ class RangePull:
                 near_s = self._nearly_done_at_s(node, node.pieces[0])
                 if near_s > now_s:
                     wake_s = min(wake_s, near_s)
-            if node.footers_in_flight:
-                silent_s = min(silent_s, self._footers_silent_at_s(state, node))
-        self._silent_s = silent_s
-        self._wake_s = min(wake_s, silent_s)
-
-    def _node_silent_at_s(self, state: SessionState, node: NodeState) -> float:
-        return min(self._silent_at_s(state, piece) for piece in node.pieces)
-
-    def _footers_silent_at_s(self, state: SessionState, node: NodeState) -> float:
-        return min(
-            (
-                self._silent_at_s(state, piece)
-                for piece in state.pieces.values()
-                if piece.is_footer and piece.node == node.index
-            ),
-            default=float("inf"),
-        )
+        return wake_s
 
     # -- silence ---------------------------------------------------------------------------------
 
@@ -232,8 +205,8 @@ class RangePull:
 
     @staticmethod
     def _due_before(
-        state: SessionState, chunk: ChunkProgress, open_rows: int, late: list[tuple[float, Piece]]
-    ) -> list[tuple[float, Piece]]:
+        state: SessionState, chunk: ChunkProgress, open_rows: int, late: LatePieces
+    ) -> LatePieces:
         """Return the late pieces that are due clearly before the first open row."""
         first = (open_rows & -open_rows).bit_length() - 1
         limit_s = state.deadline_s(chunk.index, first) - URGENT_BY_S

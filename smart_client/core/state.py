@@ -50,7 +50,6 @@ class Counters:
 
     received_bytes: int = 0  # all bytes of fragments that came, footers included
     delivered_bytes: int = 0  # of the rendition, made ready
-    needed_bytes: int = 0  # what a waste-free session would have fetched for them
     footer_bytes: int = 0
     pieces: int = 0
     takeovers: int = 0

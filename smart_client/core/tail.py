@@ -33,13 +33,14 @@ OWN_PACE_AFTER_S = 0.25
 # Below this share of the believed rate a piece's pace is a collapse, not a fluctuation.
 COLLAPSE_SHARE = 0.25
 
-# Late pieces with how long they still take, by chunk, the worst first.
-Late = dict[int, list[tuple[float, Piece]]]
+# Late pieces of one chunk with how long they still take, the worst first; and those of all chunks.
+LatePieces = list[tuple[float, Piece]]
+Late = dict[int, LatePieces]
 
 
-def late_pieces(state: SessionState) -> dict[int, list[tuple[float, Piece]]]:
+def late_pieces(state: SessionState) -> Late:
     """Return the pieces that will come too late, with how long they still take, by chunk."""
-    late: dict[int, list[tuple[float, Piece]]] = {}
+    late: Late = {}
     for piece in state.pieces.values():
         if piece.is_footer:
             continue
@@ -58,7 +59,7 @@ def take_over(
     state: SessionState,
     node: NodeState,
     chunk: ChunkProgress,
-    late: list[tuple[float, Piece]],
+    late: LatePieces,
 ) -> bool:
     """Let a node with room take the tail of the piece of this chunk that would be too late."""
     if node.is_suspect or node.index not in chunk.fragment_at_node:

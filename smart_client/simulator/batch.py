@@ -5,6 +5,7 @@ bytes depend on the grid (scenarios, seeds, schedulers) and the traces alone, no
 processes nor on how often the batch was interrupted.
 """
 
+import hashlib
 import itertools
 import multiprocessing
 import os
@@ -30,10 +31,15 @@ MODES = {"ideal": IDEAL, "realistic": REALISTIC}
 JOBS_PER_PROCESS = 4
 
 
+# 64 bits: enough to tell scenarios apart, short enough for every line.
+DIGEST_DIGITS = 16
+
+
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a batch's file. Wall-clock times are left out: they never repeat."""
 
     scenario: str
+    scenario_digest: str  # a scenario file that was edited is another scenario, whatever its name
     layout: str
     seed: int
     scheduler: str
@@ -46,10 +52,15 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> "SessionKey":
         """What tells this session from others."""
-        return (self.scenario, self.layout, self.seed, self.scheduler, self.mode, self.traces)
+        return (self.scenario_digest, self.seed, self.scheduler, self.mode, self.traces)
 
 
-SessionKey = tuple[str, str, int, str, str, str]
+SessionKey = tuple[str, int, str, str, str]
+
+
+def digest_of(scenario: Scenario) -> str:
+    """Return what tells a scenario, layout included, from any other."""
+    return hashlib.sha256(msgspec.json.encode(scenario)).hexdigest()[:DIGEST_DIGITS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,16 @@ class Grid:
             raise InvalidRequest(f"no mode '{self.mode}'", hint=f"one of: {', '.join(MODES)}")
         if any(seed < 0 for seed in self.seeds):
             raise InvalidRequest("a seed is at least 0")
+
+    def keys(self, scenario: Scenario, seed: int, traces: str) -> dict[str, SessionKey]:
+        """Return the key of every scheduler's session in one world."""
+        head = (digest_of(scenario), seed)
+        return {name: (*head, name, self.mode, traces) for name in self.schedulers}
+
+    def all_keys(self, traces: str) -> set[SessionKey]:
+        """Return the keys of all its sessions."""
+        worlds = itertools.product(self.scenarios, self.seeds)
+        return {key for world in worlds for key in self.keys(*world, traces).values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +175,7 @@ def play_job(job: Job, library: TraceLibrary) -> list[SessionRecord]:
     return [
         SessionRecord(
             scenario=job.scenario.name,
+            scenario_digest=digest_of(job.scenario),
             layout=job.scenario.video.layout,
             seed=job.seed,
             scheduler=scheduler,
@@ -169,12 +191,8 @@ def play_job(job: Job, library: TraceLibrary) -> list[SessionRecord]:
 
 def _jobs(grid: Grid, traces: str, done: set[SessionKey]) -> Iterator[Job]:
     for scenario, seed in itertools.product(grid.scenarios, grid.seeds):
-        head = (scenario.name, scenario.video.layout, seed)
-        left = tuple(
-            scheduler
-            for scheduler in grid.schedulers
-            if (*head, scheduler, grid.mode, traces) not in done
-        )
+        keys = grid.keys(scenario, seed, traces)
+        left = tuple(name for name, key in keys.items() if key not in done)
         if left:
             yield Job(scenario, seed, left, grid.mode)
 

@@ -67,6 +67,21 @@ def test_more_runs_are_added_to_what_is_there_and_change_none_of_it(tmp_path, sc
     assert runs.read_bytes() == after
 
 
+def test_an_edited_scenario_is_played_anew_and_not_mixed_with_the_old(
+    tmp_path, scenario, capsys
+) -> None:
+    assert compare(tmp_path, scenario, "--runs", "2") == 0
+    before = json.loads(capsys.readouterr().out.splitlines()[-1])["cells"]
+    with open(scenario, "a", encoding="utf-8") as file:
+        file.write("[nodes]\nload = 0.6\n")
+    assert compare(tmp_path, scenario, "--runs", "2") == 0
+    after = json.loads(capsys.readouterr().out.splitlines()[-1])["cells"]
+    assert [cell["sessions"] for cell in after] == [2, 2, 2]
+    assert all(
+        now["optimum_s"] > then["optimum_s"] for now, then in zip(after, before, strict=True)
+    )
+
+
 def test_it_can_be_a_gate(tmp_path, scenario, capsys) -> None:
     words = ("--runs", "2", "--assert", "--schedulers", "smart,round-robin")
     assert compare(tmp_path, scenario, *words) == 0
@@ -77,7 +92,9 @@ def test_it_can_be_a_gate(tmp_path, scenario, capsys) -> None:
     ("words", "code", "says"),
     [
         (("--schedulers", "smart,smrt"), 2, "no scheduler 'smrt'"),
+        (("--schedulers", ","), 2, "--schedulers names none"),
         (("--runs", "0"), 2, "--runs"),
+        (("--reference", "tahoe"), 2, "--reference tahoe"),
         (("--scenario", "nowhere"), 2, "no scenario 'nowhere'"),
         (("--layout", "9of5"), 2, "9of5"),
         (("--traces", "/nowhere/at/all"), None, "/nowhere/at/all"),
