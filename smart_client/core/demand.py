@@ -45,8 +45,11 @@ class Demand:
                 grown |= self._grow(reader)
         if grown:
             self._sort()
-        elif state.order and any(state.chunks[index].is_decoded for index in state.order):
-            state.order = [index for index in state.order if not state.chunks[index].is_decoded]
+            return
+        for index in state.order:
+            if state.chunks[index].is_decoded:
+                state.order = [i for i in state.order if not state.chunks[i].is_decoded]
+                return
 
     def next_growth_s(self) -> float:
         """Return when the next chunk enters the window of a playing reader."""

@@ -1,21 +1,23 @@
 """Round trips, rates and reliability of a node, from what requests show. Time is passed in."""
 
+from typing import Final
+
 # RFC 6298: weights of a new sample in the smoothed round trip and in its mean deviation.
-RTT_GAIN = 1 / 8
-RTT_DEVIATION_GAIN = 1 / 4
+RTT_GAIN: Final = 1 / 8
+RTT_DEVIATION_GAIN: Final = 1 / 4
 
 # What takes longer than this was no round trip: the node stood still, or its queue did.
-RTT_SAMPLE_MAX_S = 2.0
+RTT_SAMPLE_MAX_S: Final = 2.0
 
 # Two averages of the rate, weighted by time: the smaller one is believed, so a drop shows within a
 # second and a short burst (a socket buffer handed over at once) does not count as capacity.
-RATE_HALF_LIFE_FAST_S = 1.0
-RATE_HALF_LIFE_SLOW_S = 4.0
+RATE_HALF_LIFE_FAST_S: Final = 1.0
+RATE_HALF_LIFE_SLOW_S: Final = 4.0
 
 # Shorter spells of receiving are mostly scheduling noise; they are added up until this long.
-RATE_TICK_S = 0.1
+RATE_TICK_S: Final = 0.1
 
-RELIABILITY_GAIN = 0.1
+RELIABILITY_GAIN: Final = 0.1
 
 
 class RttEstimator:

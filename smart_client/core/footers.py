@@ -5,15 +5,17 @@ is enough. When the chunk is needed soon two nodes are asked, and at the very st
 known of any node, every holder of the first chunk: the first row waits for the fastest.
 """
 
+from typing import Final
+
 from smart_client.core.chunk_progress import ChunkProgress
 from smart_client.core.node_table import NodeState
 from smart_client.core.state import SessionState
 
 # Needed sooner than this: ask two nodes, so that a silent one costs nothing.
-URGENT_S = 4.0
+URGENT_S: Final = 4.0
 
 # A node that never answered ranks behind one that answers within this.
-UNKNOWN_RTT_S = 0.5
+UNKNOWN_RTT_S: Final = 0.5
 
 
 def plan_footers(state: SessionState) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Final
 
 from smart_client.core import commands, events
 from smart_client.core.commands import Command
@@ -20,7 +21,7 @@ class Mark(StrEnum):
 
 
 # A cell shows the most telling thing that happened, not the last one.
-_RANK = [Mark.NONE, Mark.CANCELLED, Mark.USED, Mark.RESCUED, Mark.FAILED]
+_RANK: Final = [Mark.NONE, Mark.CANCELLED, Mark.USED, Mark.RESCUED, Mark.FAILED]
 
 
 class Ledger:

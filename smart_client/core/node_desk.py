@@ -1,15 +1,17 @@
 """Nodes connect and answer pings."""
 
+from typing import Final
+
 from smart_client.core import commands, events
 from smart_client.core.events import FailureKind
 from smart_client.core.node_table import PROBE_INTERVAL_S, NodeState
 from smart_client.core.state import Handlers, SessionState
 
 # Probes of different nodes are spread over the interval by the golden ratio: no bursts, no seed.
-GOLDEN = 0.6180339887
+GOLDEN: Final = 0.6180339887
 
 # A ping has nothing to wait for on the node: after this it has failed.
-PROBE_TIMEOUT_S = 2.0
+PROBE_TIMEOUT_S: Final = 2.0
 
 
 class NodeDesk:
@@ -30,10 +32,11 @@ class NodeDesk:
 
     def next_probe_s(self) -> float:
         """Return when the next idle node is due; infinity without readers."""
-        state = self.state
-        if not state.buffer.readers:
-            return float("inf")
-        return min((node.next_probe_s for node in state.nodes.nodes), default=float("inf"))
+        wake_s = float("inf")
+        if self.state.buffer.readers:
+            for node in self.state.nodes.nodes:
+                wake_s = min(wake_s, node.next_probe_s)
+        return wake_s
 
     def probe_idle_nodes(self) -> None:
         """Ping nodes that traffic does not measure; they stay known while idle."""

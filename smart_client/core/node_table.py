@@ -8,31 +8,32 @@ A node on trial gets one small request; the next real request is the probe.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from smart_client.core.estimators import RateEstimator, ReliabilityEstimator, RttEstimator
 from smart_client.core.pieces import Piece
 
 # Silence is judged against the node's own round trips, but never faster than this: a scheduling
 # hiccup or one lost packet (Linux' minimum retransmission timeout) takes 200 ms.
-SILENCE_MIN_S = 0.2
+SILENCE_MIN_S: Final = 0.2
 
 # Before anything is known of a node. Once other nodes have answered, their round trips serve.
-SILENCE_UNKNOWN_S = 0.5
+SILENCE_UNKNOWN_S: Final = 0.5
 
 # A first mistake costs half a second, a dead node one request every eight.
-BACKOFF_FIRST_S = 0.5
-BACKOFF_MAX_S = 8.0
+BACKOFF_FIRST_S: Final = 0.5
+BACKOFF_MAX_S: Final = 8.0
 
 # A node that comes back from a suspicion at once was only uneven (a busy disk, a cap that sends in
 # bursts). Its limits are stretched, up to this much, and shrink again with every good piece.
-PATIENCE_MAX = 8.0
-PATIENCE_DECAY = 0.8
-FALSE_ALARM_S = 2.0
+PATIENCE_MAX: Final = 8.0
+PATIENCE_DECAY: Final = 0.8
+FALSE_ALARM_S: Final = 2.0
 
-PROBE_INTERVAL_S = 3.0
+PROBE_INTERVAL_S: Final = 3.0
 
 # A node that never gave a byte has no rate to divide by.
-RATE_MIN_BYTES_PER_S = 1.0
+RATE_MIN_BYTES_PER_S: Final = 1.0
 
 
 class NodeState:

@@ -9,13 +9,14 @@ A reader that is not paced (a player over HTTP, a download) only has a position.
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Final
 
 from smart_client.core.chunk_progress import ChunkProgress
 from smart_client.core.commands import Notice
 from smart_client.core.timeline import Timeline
 
 # Two instants closer than this are one: floating-point time must not stall a reader.
-EPSILON_S = 1e-6
+EPSILON_S: Final = 1e-6
 
 
 class ReaderState(StrEnum):
@@ -198,7 +199,8 @@ class PlaybackBuffer:
 
     def next_wakeup_s(self) -> float:
         """Return when a paced reader will next change state by itself."""
-        return min(
-            (r.runs_dry_s() for r in self.readers.values() if r.state is ReaderState.PLAYING),
-            default=float("inf"),
-        )
+        wake_s = float("inf")
+        for reader in self.readers.values():
+            if reader.state is ReaderState.PLAYING:
+                wake_s = min(wake_s, reader.runs_dry_s())
+        return wake_s

@@ -1,12 +1,14 @@
 """Readers come, move, pause and go; nobody is asked for what nobody wants any more."""
 
+from typing import Final
+
 from smart_client.core import commands, events
 from smart_client.core.chunk_progress import mask_of
 from smart_client.core.demand import Demand
 from smart_client.core.state import Handlers, SessionState
 
 # Less than this left of an unwanted piece is let run: giving up the connection costs more.
-LET_RUN_BYTES = 64 * 1024
+LET_RUN_BYTES: Final = 64 * 1024
 
 
 class ReaderDesk:

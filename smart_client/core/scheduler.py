@@ -4,7 +4,7 @@ A scheduler looks at ``SessionState`` and acts through its verbs (``ask``, ``sho
 ``abandon``, ``suspect``). It is called after every event and reads no clock.
 """
 
-from typing import Protocol
+from typing import ClassVar, Final, Protocol
 
 from redundancy.rows import BLOCK_BYTES
 from smart_client.core.chunk_progress import ChunkProgress, mask_of
@@ -19,7 +19,7 @@ from smart_client.core.tail import Late, LatePieces, late_pieces, take_over
 class Scheduler(Protocol):
     """Decides on requests. One instance serves one session."""
 
-    name: str
+    name: ClassVar[str]
 
     def decide(self, state: SessionState) -> None:
         """Act on the present state; an event has just been taken in."""
@@ -29,32 +29,32 @@ class Scheduler(Protocol):
 
 
 # Two requests in flight hide the round trip; a third would only queue behind them.
-PIECES_PER_NODE_MAX = 2
+PIECES_PER_NODE_MAX: Final = 2
 
 # An unmeasured node starts with two blocks and doubles with each answer (as TCP's slow start).
-FIRST_PIECE_BYTES = 2 * BLOCK_BYTES
+FIRST_PIECE_BYTES: Final = 2 * BLOCK_BYTES
 
 # A piece takes about this long: long enough that the round trip is small beside it, short enough
 # that a node that turns slow holds little back.
-PIECE_TARGET_S = 1.0
-PIECE_TARGET_RTTS = 4
+PIECE_TARGET_S: Final = 1.0
+PIECE_TARGET_RTTS: Final = 4
 
 # The second request leaves when the first may be this close to its end, by the greater of the
 # node's two rates: too early costs a little order, too late leaves the node idle for a round trip.
 # Of 0.02-0.15 s and 1-2 round trips these waited least (3.5 % less than 0.02 s and 1).
-NEARLY_DONE_S = 0.05
-NEARLY_DONE_RTTS = 1.5
+NEARLY_DONE_S: Final = 0.05
+NEARLY_DONE_RTTS: Final = 1.5
 
 # So long after a reader opened, nodes that cannot help it start stay idle: the client's own link
 # may be what limits (then the start takes 1.1 instead of 1.7 times the optimum's time). Longer
 # costs more stalls later than it saves at the start.
-EXCLUSIVE_START_S = 2.5
+EXCLUSIVE_START_S: Final = 2.5
 
 # A late piece goes before rows nobody was asked for when it is due earlier by this.
-URGENT_BY_S = 0.5
+URGENT_BY_S: Final = 0.5
 
 # Without anybody else to ask, silence is waited out longer before the connection is given up.
-SILENCE_ALONE_FACTOR = 8
+SILENCE_ALONE_FACTOR: Final = 8
 
 
 class RangePull:
@@ -68,7 +68,7 @@ class RangePull:
     Source: segmented downloading (aria2), time-critical picking (libtorrent), work stealing.
     """
 
-    name = "smart"
+    name: ClassVar[str] = "smart"
 
     def decide(self, state: SessionState) -> None:
         """Give silent nodes up, then give every node with room its next piece."""

@@ -6,6 +6,8 @@ on its way.
 Source: work stealing (Blumofe and Leiserson 1999); aria2 splits segments alike.
 """
 
+from typing import Final
+
 from smart_client.core import commands
 from smart_client.core.chunk_progress import ChunkProgress
 from smart_client.core.node_table import RATE_MIN_BYTES_PER_S, NodeState
@@ -14,24 +16,24 @@ from smart_client.core.state import SessionState
 
 # Rows due within LATE_ZONE_S and predicted to come later than LATE_MARGIN_S before their deadline
 # may be taken over by an idle node.
-LATE_ZONE_S = 4.0
-LATE_MARGIN_S = 1.0
+LATE_ZONE_S: Final = 4.0
+LATE_MARGIN_S: Final = 1.0
 
 # ... and so may rows that would come this many times later than there is time, however far ahead.
-HOPELESS_FACTOR = 2.0
+HOPELESS_FACTOR: Final = 2.0
 
 # A takeover costs a connection and what is in flight, so it must bring the end forward by as much.
 # Below it two idle nodes could go on taking the same rows from each other.
-TAKE_GAIN_MIN_S = 0.05
+TAKE_GAIN_MIN_S: Final = 0.05
 
 # What an unmeasured node is assumed to send until it has shown more or less: 2 Mbit/s.
-UNMEASURED_BYTES_PER_S = 250_000
+UNMEASURED_BYTES_PER_S: Final = 250_000
 
 # From then on a piece's own pace says more than its node's averages.
-OWN_PACE_AFTER_S = 0.25
+OWN_PACE_AFTER_S: Final = 0.25
 
 # Below this share of the believed rate a piece's pace is a collapse, not a fluctuation.
-COLLAPSE_SHARE = 0.25
+COLLAPSE_SHARE: Final = 0.25
 
 # Late pieces of one chunk with how long they still take, the worst first; and those of all chunks.
 LatePieces = list[tuple[float, Piece]]

@@ -3,12 +3,13 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Final
 
 from smart_client.wire import ChunkRecord
 
 # A file without a known duration has no deadlines; its bytes get a nominal pace only so that
 # windows (in seconds) mean something: about the rate of a 1080p film.
-NOMINAL_BYTES_PER_S = 1_000_000
+NOMINAL_BYTES_PER_S: Final = 1_000_000
 
 
 class Timeline:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from smart_client.core import commands, events
 from smart_client.core.commands import Command, Notice
@@ -11,23 +12,27 @@ from smart_client.core.playback_buffer import ReaderState
 from smart_client.core.session import Session
 from smart_client.simulator.network import INFINITY, Flow, Happening, Network
 
-_FAILURES = {
+_FAILURES: Final = {
     Happening.REFUSED: FailureKind.REFUSED,
     Happening.RESET: FailureKind.RESET,
     Happening.GARBAGE: FailureKind.CORRUPT,
 }
 
 # Of a (3, 5) chunk of 2 MiB: 43 blocks in each of 5 fragments, 8 bytes a block, and the fixed part.
-FOOTER_BYTES = 2_000
+FOOTER_BYTES: Final = 2_000
 
 # A reader with less than this buffered may stall on the next block, so every block counts at once.
-NEARLY_DRY_S = 1.0
+NEARLY_DRY_S: Final = 1.0
 
 # A session that still wants to be woken at once after a tick waits for a rounding error to pass.
-EPSILON_S = 1e-6
+EPSILON_S: Final = 1e-6
 
 # Wake-ups are at least this far apart: epoll counts in milliseconds.
-WAKE_UP_MIN_S = 1e-3
+WAKE_UP_MIN_S: Final = 1e-3
+
+
+def _footer_bytes(_chunk: int, _fragment: int, _start: int) -> int:
+    return FOOTER_BYTES
 
 
 @dataclass(slots=True)
@@ -36,7 +41,7 @@ class Engine:
 
     session: Session
     network: Network
-    footer_size_of: Callable[[int, int, int], int] = lambda *_: FOOTER_BYTES
+    footer_size_of: Callable[[int, int, int], int] = _footer_bytes
     trace: list[tuple[float, Command]] = field(default_factory=list)
     notices: list[tuple[float, Notice]] = field(default_factory=list)
     keeps_trace: bool = False

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from smart_client.simulator.node_model import INFINITY, FaultKind, NodeModel
 
@@ -28,8 +29,8 @@ class NetworkModel:
             raise ValueError("a buffer is at least 0 bytes, reports come at a distance above 0")
 
 
-IDEAL = NetworkModel(reconnect=False, report_s=0.1, reports_together=True)
-REALISTIC = NetworkModel(
+IDEAL: Final = NetworkModel(reconnect=False, report_s=0.1, reports_together=True)
+REALISTIC: Final = NetworkModel(
     slow_start=True, reconnect=True, in_flight=True, report_s=0.1, reports_together=True
 )
 

@@ -11,6 +11,7 @@ caller holds the clock.
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 from smart_client.simulator.flows import (
     IDEAL,
@@ -37,20 +38,20 @@ __all__ = [
 ]
 
 # RFC 6928: a fresh connection may send ten segments before the first acknowledgement.
-INITIAL_WINDOW_BYTES = 10 * 1460
+INITIAL_WINDOW_BYTES: Final = 10.0 * 1460
 
 # Linux' least retransmission timeout. A connection idle for longer than that on top of its round
 # trip begins anew with the first window (net.ipv4.tcp_slow_start_after_idle).
-RTO_MIN_S = 0.2
+RTO_MIN_S: Final = 0.2
 
 # Blocks are what a session counts; it learns of each at once while somebody waits for it.
-BLOCK_BYTES = 16 * 1024
+BLOCK_BYTES: Final = 16 * 1024
 
 # Progress below a packet is never reported on its own.
-REPORT_BYTES_MIN = 1460
+REPORT_BYTES_MIN: Final = 1460
 
 # Floating-point left-overs below this are no bytes.
-EPSILON_BYTES = 0.01
+EPSILON_BYTES: Final = 0.01
 
 
 class Network:

@@ -3,14 +3,15 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-INFINITY = float("inf")
+INFINITY: Final = float("inf")
 
 # A node that drips sends this little: alive for every health check, useless for a viewer.
-DRIP_BYTES_PER_S = 2_000.0
+DRIP_BYTES_PER_S: Final = 2_000.0
 
 # What a slowed-down node keeps of its capacity.
-SLOW_SHARE = 0.1
+SLOW_SHARE: Final = 0.1
 
 
 class FaultKind(StrEnum):
@@ -36,7 +37,7 @@ class Fault:
             raise ValueError(f"a fault lasts from 0 or later to later, got {self}")
 
 
-_MASK = (1 << 64) - 1
+_MASK: Final = (1 << 64) - 1
 
 
 def uniform_of(*words: int) -> float:

@@ -4,6 +4,7 @@ Whatever comes first counts; a request whose rows have all come is cancelled.
 """
 
 from collections import deque
+from typing import ClassVar, Final
 
 from smart_client.core.baselines.requests import (
     ask_spare,
@@ -17,27 +18,27 @@ from smart_client.core.pieces import Piece
 from smart_client.core.state import SessionState
 
 # HDFS, hdfs-default.xml: dfs.client.hedged.read.threshold.millis.
-HDFS_DELAY_S = 0.5
+HDFS_DELAY_S: Final = 0.5
 
 # The HBase reference guide's value for dfs.client.hedged.read.threadpool.size (0 is off).
-HDFS_HEDGES_MAX = 20
+HDFS_HEDGES_MAX: Final = 20
 
 # The HBase reference guide's value for dfs.client.socket-timeout; HDFS' own is 60 s.
-HDFS_TIMEOUT_S = 10.0
+HDFS_TIMEOUT_S: Final = 10.0
 
 # The Tail at Scale: the 95th percentile of what such requests take, so that 5 % are doubled.
-TAIL_SHARE = 0.95
-TAIL_SAMPLES = 100
-TAIL_SAMPLES_MIN = 20  # fewer have no 95th percentile
+TAIL_SHARE: Final = 0.95
+TAIL_SAMPLES: Final = 100
+TAIL_SAMPLES_MIN: Final = 20  # fewer have no 95th percentile
 
 # Until then: what an unhedged client would call late.
-TAIL_FIRST_DELAY_S = 1.0
+TAIL_FIRST_DELAY_S: Final = 1.0
 
 # Storj, storj/common/storj/redundancy.go: DownloadNodes asks for at least one node more than k.
-STORJ_SPARE_LANES = 1
+STORJ_SPARE_LANES: Final = 1
 
 # Storj uplink: the default of --client.dial-timeout is 20 s; its transfers have no shorter limit.
-STORJ_TIMEOUT_S = 20.0
+STORJ_TIMEOUT_S: Final = 20.0
 
 
 class Nearest(WholeFragments):
@@ -68,7 +69,7 @@ class FixedDelayHedge(Nearest):
     guide does for latency: 20 threads, socket timeout 10 s.
     """
 
-    name = "hedge-fixed"
+    name: ClassVar[str] = "hedge-fixed"
     timeout_s = HDFS_TIMEOUT_S
 
     def __init__(self) -> None:
@@ -114,7 +115,7 @@ class PercentileHedge(FixedDelayHedge):
     latency". Tuned as there; the percentile is that of the last 100 requests.
     """
 
-    name = "hedge-p95"
+    name: ClassVar[str] = "hedge-p95"
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,7 +144,7 @@ class SpareLanes(Nearest):
     pieces are fetched and the slowest is given up once k are in. Tuned as there.
     """
 
-    name = "k-plus-1"
+    name: ClassVar[str] = "k-plus-1"
     timeout_s = STORJ_TIMEOUT_S
     spare_lanes = STORJ_SPARE_LANES
 
@@ -172,5 +173,5 @@ class AllHolders(SpareLanes):
     no delay, cancel at k.
     """
 
-    name = "all-n"
+    name: ClassVar[str] = "all-n"
     spare_lanes = 1_000_000  # more than there can be

@@ -3,6 +3,8 @@
 Each keeps to k fragments of a chunk and asks another only after a failure or a long silence.
 """
 
+from typing import ClassVar, Final
+
 from smart_client.core.baselines.requests import ask_spare, data_pieces, missing_rows, owed_rows
 from smart_client.core.baselines.whole_fragments import WholeFragments
 from smart_client.core.chunk_progress import ChunkProgress
@@ -10,25 +12,25 @@ from smart_client.core.node_table import NodeState
 from smart_client.core.state import SessionState
 
 # V-Stack: score = bandwidth x reliability / (1 + 0.1 x latency in ms).
-VSTACK_LATENCY_WEIGHT_PER_MS = 0.1
+VSTACK_LATENCY_WEIGHT_PER_MS: Final = 0.1
 
 # V-Stack credits a node it has not measured with this, in Mbit/s.
-VSTACK_UNMEASURED_MBIT_PER_S = 50.0
+VSTACK_UNMEASURED_MBIT_PER_S: Final = 50.0
 
 # V-Stack's limit on a whole request.
-VSTACK_TIMEOUT_S = 30.0
+VSTACK_TIMEOUT_S: Final = 30.0
 
 # hls.js, src/config.ts: fragLoadPolicy.maxTimeToFirstByteMs.
-HLS_SILENCE_S = 10.0
+HLS_SILENCE_S: Final = 10.0
 
 # hls.js, src/controller/content-steering-controller.ts: PATHWAY_PENALTY_DURATION_MS.
-HLS_PENALTY_S = 300.0
+HLS_PENALTY_S: Final = 300.0
 
 # Tahoe-LAFS, src/allmydata/immutable/downloader/finder.py: OVERDUE_TIMEOUT.
-TAHOE_OVERDUE_S = 10.0
+TAHOE_OVERDUE_S: Final = 10.0
 
 # Tahoe leaves a dead connection to TCP; a minute is what a user waits before starting over.
-TAHOE_TIMEOUT_S = 60.0
+TAHOE_TIMEOUT_S: Final = 60.0
 
 
 class RoundRobin(WholeFragments):
@@ -38,7 +40,7 @@ class RoundRobin(WholeFragments):
     timeout of 5 s, httpx's default, instead of none.
     """
 
-    name = "round-robin"
+    name: ClassVar[str] = "round-robin"
 
     def rank(self, state: SessionState, chunk: ChunkProgress) -> list[int]:  # noqa: ARG002
         """Start one holder further with every chunk."""
@@ -53,7 +55,7 @@ class RoundRobinFour(RoundRobin):
     Source: as ``RoundRobin``. Tuned by the read-ahead of common players: up to four segments.
     """
 
-    name = "round-robin-4"
+    name: ClassVar[str] = "round-robin-4"
     chunks_at_once = 4
 
 
@@ -65,7 +67,7 @@ class RandomMirror(WholeFragments):
     the same seed makes the same choices.
     """
 
-    name = "random-mirror"
+    name: ClassVar[str] = "random-mirror"
     chunks_at_once = 2
 
     def __init__(self, *, seed: int = 0) -> None:
@@ -85,7 +87,7 @@ class VStackScore(WholeFragments):
     in parallel and a sane read timeout, so that the score itself is compared.
     """
 
-    name = "vstack-score"
+    name: ClassVar[str] = "vstack-score"
 
     def rank(self, state: SessionState, chunk: ChunkProgress) -> list[int]:
         """Order by falling score."""
@@ -106,7 +108,7 @@ class VStackAsIs(VStackScore):
     Source: V-Stack's smart client. Not tuned: these are its own settings.
     """
 
-    name = "vstack"
+    name: ClassVar[str] = "vstack"
     requests_per_chunk_max = 1
     timeout_s = VSTACK_TIMEOUT_S
     times_whole_request = True
@@ -121,7 +123,7 @@ class ContentSteering(WholeFragments):
     chunk the first k pathways are taken.
     """
 
-    name = "content-steering"
+    name: ClassVar[str] = "content-steering"
     timeout_s = HLS_SILENCE_S
 
     def __init__(self) -> None:
@@ -159,7 +161,7 @@ class TahoeLike(WholeFragments):
     blocks and ours whole fragments.
     """
 
-    name = "tahoe"
+    name: ClassVar[str] = "tahoe"
     timeout_s = TAHOE_TIMEOUT_S
 
     def __init__(self) -> None:

@@ -1,5 +1,7 @@
 """Segmented downloading: every server pulls its next segment when it has finished the last one."""
 
+from typing import ClassVar, Final
+
 from smart_client.core.baselines.requests import (
     ask_runs,
     give_up,
@@ -13,19 +15,19 @@ from smart_client.core.pieces import Piece
 from smart_client.core.state import SessionState
 
 # aria2c --min-split-size and --piece-length: 1 MiB is the least it takes; the default is 20 MiB.
-MIN_SPLIT_BYTES = 1024 * 1024
+MIN_SPLIT_BYTES: Final = 1024 * 1024
 
 # aria2c --timeout: so long without a byte.
-TIMEOUT_S = 60.0
+TIMEOUT_S: Final = 60.0
 
 # aria2c --lowest-speed-limit, off by default: here one block a second.
-LOWEST_BYTES_PER_S = 16 * 1024
+LOWEST_BYTES_PER_S: Final = 16 * 1024
 
 # aria2's startup idle time: a new connection is not judged by its speed before.
-SPEED_CHECK_AFTER_S = 10.0
+SPEED_CHECK_AFTER_S: Final = 10.0
 
 # How often the speed is looked at when nothing else happens.
-SPEED_CHECK_S = 1.0
+SPEED_CHECK_S: Final = 1.0
 
 
 class SegmentedPull:
@@ -37,7 +39,7 @@ class SegmentedPull:
     playing: the smallest split size, and a lowest speed limit.
     """
 
-    name = "segmented"
+    name: ClassVar[str] = "segmented"
 
     def decide(self, state: SessionState) -> None:
         """Drop what is silent or too slow; give every idle node its next segment."""

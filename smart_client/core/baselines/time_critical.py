@@ -1,5 +1,7 @@
 """The time-critical picker of a BitTorrent client that plays while it downloads."""
 
+from typing import ClassVar, Final
+
 from smart_client.core.baselines.requests import (
     ask_runs,
     ask_spare,
@@ -17,29 +19,29 @@ from smart_client.core.state import SessionState
 
 # A BitTorrent block is 16 KiB and pipelined on one connection. Over HTTP every block would be a
 # request, so four are asked for at once.
-BLOCK_BYTES = 64 * 1024
+BLOCK_BYTES: Final = 64 * 1024
 
 # Outstanding requests of a node: libtorrent keeps 3 s in its queue; four blocks hide a round trip
 # of 50 ms at 40 Mbit/s, and a deeper queue would only make a node's last block later.
-QUEUE_MAX = 4
+QUEUE_MAX: Final = 4
 
 # libtorrent's piece_timeout: a peer that sends nothing for so long is snubbed.
-SNUB_S = 20.0
+SNUB_S: Final = 20.0
 
 # The slowest tenth of the peers is left out, as outliers.
-PEERS_KEPT = 0.9
+PEERS_KEPT: Final = 0.9
 
 # Weight of a new sample in the mean piece time and in its deviation.
-PIECE_TIME_GAIN = 0.1
+PIECE_TIME_GAIN: Final = 0.1
 
 # Before any piece is complete: two of libtorrent's ticks of one second.
-PIECE_TIME_FIRST_S = 2.0
+PIECE_TIME_FIRST_S: Final = 2.0
 
 # Pieces due later than mean + 4 deviations + one tick are not critical.
-TICK_S = 1.0
+TICK_S: Final = 1.0
 
 # A rate for peers that have shown none, where no peer has: 1 Mbit/s.
-UNKNOWN_BYTES_PER_S = 125_000.0
+UNKNOWN_BYTES_PER_S: Final = 125_000.0
 
 
 class TimeCritical:
@@ -52,7 +54,7 @@ class TimeCritical:
     critical is fetched in order, without duplicates. Tuned as there, with blocks of 64 KiB.
     """
 
-    name = "time-critical"
+    name: ClassVar[str] = "time-critical"
 
     def __init__(self) -> None:
         self._mean_s = 0.0  # what a piece takes from its first request to its last byte

@@ -1,5 +1,7 @@
 """The frame of all baselines that fetch whole fragments, a few chunks at a time."""
 
+from typing import ClassVar, Final
+
 from smart_client.core.baselines.requests import (
     ask_runs,
     cancel_superfluous,
@@ -15,7 +17,7 @@ from smart_client.core.pieces import Piece
 from smart_client.core.state import SessionState
 
 # The read timeout of httpx, and requests' usual advice: so long without a byte.
-READ_TIMEOUT_S = 5.0
+READ_TIMEOUT_S: Final = 5.0
 
 
 class WholeFragments:
@@ -26,7 +28,7 @@ class WholeFragments:
     or, where ``times_whole_request``, so long after it was sent.
     """
 
-    name = "whole-fragments"
+    name: ClassVar[str] = "whole-fragments"
     chunks_at_once = 1
     requests_per_chunk_max = 256
     timeout_s = READ_TIMEOUT_S
