@@ -1,5 +1,7 @@
 """Requests answer, bring bytes, end or fail; rows become complete and are decoded."""
 
+from typing import Final
+
 from smart_client.core import commands, events
 from smart_client.core.chunk_progress import mask_of
 from smart_client.core.demand import Demand
@@ -7,6 +9,9 @@ from smart_client.core.distrust import Distrust
 from smart_client.core.events import FailureKind
 from smart_client.core.pieces import Piece
 from smart_client.core.state import Handlers, SessionState
+
+# The recent pace of a piece is counted over the last spell of about this length.
+MARK_EVERY_S: Final = 0.2
 
 
 class PieceDesk:
@@ -35,7 +40,7 @@ class PieceDesk:
             return  # it was cancelled while the answer was on its way
         now_s = self.state.now_s
         node = self.state.nodes[piece.node]
-        piece.first_byte_s = piece.last_byte_s = now_s
+        piece.first_byte_s = piece.last_byte_s = piece.mark_s = now_s
         if piece.is_alone and not node.is_suspect:
             node.rtt.add(now_s - piece.requested_s)  # a suspect's answer tells how long it was away
         if not any(other.received_bytes for other in node.pieces):
@@ -53,6 +58,8 @@ class PieceDesk:
         new = received_bytes - piece.received_bytes
         if new <= 0:
             return
+        if state.now_s - piece.mark_s >= MARK_EVERY_S:
+            piece.mark_s, piece.mark_bytes = piece.last_byte_s, piece.received_bytes
         piece.received_bytes = received_bytes
         node.bytes_received += new
         state.counters.received_bytes += new

@@ -17,7 +17,10 @@ class Piece:
         "id",
         "is_alone",
         "is_footer",
+        "is_rushed",
         "last_byte_s",
+        "mark_bytes",
+        "mark_s",
         "node",
         "received_bytes",
         "requested_s",
@@ -39,7 +42,10 @@ class Piece:
         self.start = 0
         self.stop = 0
         self.due_media_s = 0.0  # media time of its last row
+        self.is_rushed = False  # asked beside others of its node that can wait
         self.requested_s = now_s
+        self.mark_s = now_s  # since when its recent pace is counted ...
+        self.mark_bytes = 0  # ... and what had come by then
         self.first_byte_s = -1.0  # -1: no answer yet
         self.last_byte_s = now_s
         self.received_bytes = 0

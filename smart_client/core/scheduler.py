@@ -10,8 +10,10 @@ from redundancy.rows import BLOCK_BYTES
 from smart_client.core.chunk_progress import ChunkProgress, mask_of
 from smart_client.core.events import FailureKind
 from smart_client.core.node_table import RATE_MIN_BYTES_PER_S, NodeState
+from smart_client.core.offers import due_by, first_run, helpful
 from smart_client.core.pieces import Piece
 from smart_client.core.playback_buffer import ReaderState
+from smart_client.core.rush import rush
 from smart_client.core.state import SessionState
 from smart_client.core.tail import Late, LatePieces, late_pieces, take_over
 
@@ -81,6 +83,7 @@ class RangePull:
             for node in idle:
                 while self._assign(state, node, open_chunks, late) and self._has_room(state, node):
                     pass
+        rush(state, self.piece_bytes)
 
     @staticmethod
     def _held_back(state: SessionState, open_chunks: set[int]) -> set[int]:
@@ -187,7 +190,7 @@ class RangePull:
             chunk = state.chunks[index]
             fragment, open_rows = -1, 0
             if index in open_chunks:
-                fragment, open_rows = _helpful(chunk, node)
+                fragment, open_rows = helpful(chunk, node)
             if index in late:
                 more_urgent = late[index]
                 if open_rows:
@@ -224,11 +227,13 @@ class RangePull:
         fragment: int,
         open_rows: int,
     ) -> None:
-        first = (open_rows & -open_rows).bit_length() - 1
-        run = open_rows >> first
-        length = (~run & (run + 1)).bit_length() - 1
+        first, length = first_run(open_rows)
         wanted = max(1, self.piece_bytes(node) // chunk.row_bytes(fragment))
-        state.ask(node, chunk, fragment, first, min(length, wanted))
+        rows = min(length, wanted)
+        if state.deadline_s(chunk.index, first) <= state.now_s:
+            # Somebody waits for these: what can wait does not go into the same request.
+            rows = due_by(state, chunk, first, rows=rows, limit_s=state.now_s)
+        state.ask(node, chunk, fragment, first, rows)
 
     def piece_bytes(self, node: NodeState) -> int:
         """Return how much to ask of a node at once."""
@@ -238,12 +243,3 @@ class RangePull:
             return max(FIRST_PIECE_BYTES, node.grown_bytes)
         target_s = max(PIECE_TARGET_S, PIECE_TARGET_RTTS * node.rtt.smoothed_s)
         return max(BLOCK_BYTES, int(node.bytes_per_s() * target_s))
-
-
-def _helpful(chunk: ChunkProgress, node: NodeState) -> tuple[int, int]:
-    """Return a fragment of the node and the open rows for which it would help; (-1, 0) if none."""
-    for fragment in chunk.fragment_at_node.get(node.index, ()):
-        open_rows = chunk.open_rows(fragment)
-        if open_rows:
-            return fragment, open_rows
-    return -1, 0

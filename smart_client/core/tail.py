@@ -32,8 +32,10 @@ UNMEASURED_BYTES_PER_S: Final = 250_000
 # From then on a piece's own pace says more than its node's averages.
 OWN_PACE_AFTER_S: Final = 0.25
 
-# Below this share of the believed rate a piece's pace is a collapse, not a fluctuation.
+# Below this share of the believed rate a piece's pace is a collapse, not a fluctuation; likewise
+# what came during the last RECENT_S as a share of the pace until then (a node that begins to drip).
 COLLAPSE_SHARE: Final = 0.25
+RECENT_S: Final = 0.15
 
 # Late pieces of one chunk with how long they still take, the worst first; and those of all chunks.
 LatePieces = list[tuple[float, Piece]]
@@ -62,12 +64,20 @@ def take_over(
     node: NodeState,
     chunk: ChunkProgress,
     late: LatePieces,
+    *,
+    rushed: bool = False,
 ) -> bool:
-    """Let a node with room take the tail of the piece of this chunk that would be too late."""
+    """Let a node take the tail of the piece of this chunk that would be too late.
+
+    Args:
+        rushed: beside what the node is at, sharing its line; else after it.
+    """
     if node.is_suspect or node.index not in chunk.fragment_at_node:
         return False
     return any(
-        _split(state, node, piece, left_s) for left_s, piece in late if piece.node != node.index
+        _split(state, node, piece, left_s, rushed=rushed)
+        for left_s, piece in late
+        if piece.node != node.index
     )
 
 
@@ -75,10 +85,13 @@ def _left_s(state: SessionState, piece: Piece) -> float:
     """Predict how long a piece still takes."""
     node = state.nodes[piece.node]
     ahead = 0
-    for other in node.pieces:
-        ahead += other.remaining_bytes
-        if other is piece:
-            break
+    if piece.is_rushed:
+        ahead = piece.remaining_bytes * len(node.pieces)  # they share the line
+    else:
+        for other in node.pieces:
+            ahead += other.remaining_bytes
+            if other is piece:
+                break
     expected_s = ahead / _rate(node)
     if not piece.has_answered:
         # Before its round trip is over: the rest of it. After: as long again as it is overdue.
@@ -91,9 +104,14 @@ def _left_s(state: SessionState, piece: Piece) -> float:
 
 
 def _pace(state: SessionState, piece: Piece) -> float:
-    """Return the bytes per second at which an answer has come so far."""
-    seen_s = state.now_s - piece.first_byte_s
-    return max(RATE_MIN_BYTES_PER_S, piece.received_bytes / seen_s)
+    """Return the bytes per second of an answer so far; of late only, if it has collapsed."""
+    pace = piece.received_bytes / (state.now_s - piece.first_byte_s)
+    recent_s = state.now_s - piece.mark_s
+    if recent_s >= RECENT_S:
+        recent = (piece.received_bytes - piece.mark_bytes) / recent_s
+        if recent < COLLAPSE_SHARE * pace:
+            pace = recent
+    return max(RATE_MIN_BYTES_PER_S, pace)
 
 
 def _rate(node: NodeState) -> float:
@@ -103,7 +121,9 @@ def _rate(node: NodeState) -> float:
     return max(UNMEASURED_BYTES_PER_S, node.bytes_per_s())
 
 
-def _split(state: SessionState, node: NodeState, piece: Piece, left_s: float) -> bool:
+def _split(
+    state: SessionState, node: NodeState, piece: Piece, left_s: float, *, rushed: bool
+) -> bool:
     """Move the tail of ``piece`` to ``node`` if that brings its end forward."""
     chunk = state.chunks[piece.chunk]
     row_bytes = chunk.row_bytes(piece.fragment)
@@ -111,7 +131,8 @@ def _split(state: SessionState, node: NodeState, piece: Piece, left_s: float) ->
         if chunk.is_copy[fragment] != chunk.is_copy[piece.fragment]:
             continue
         free = _free_tail(chunk, fragment, piece)
-        rows = _rows_to_take(node, piece, row_bytes, left_s, free)
+        own, ready_s = _offer(node, rushed=rushed)
+        rows = _rows_to_take(piece, row_bytes, left_s, free, own=own, ready_s=ready_s)
         if rows == 0:
             continue
         state.counters.takeovers += 1
@@ -129,7 +150,7 @@ def _split(state: SessionState, node: NodeState, piece: Piece, left_s: float) ->
         _learn_collapse(state, piece)
         first = piece.first_row + piece.rows - rows
         state.shorten(piece, piece.rows - rows)
-        state.ask(node, chunk, fragment, first, rows)
+        state.ask(node, chunk, fragment, first, rows).is_rushed = rushed
         return True
     return False
 
@@ -143,10 +164,18 @@ def _learn_collapse(state: SessionState, piece: Piece) -> None:
             rate.lower_to(pace)
 
 
-def _rows_to_take(node: NodeState, piece: Piece, row_bytes: int, left_s: float, free: int) -> int:
-    """Return how many of the ``free`` last rows bring the end forward most; 0 for none."""
+def _offer(node: NodeState, *, rushed: bool) -> tuple[float, float]:
+    """Return the rate a node has for one more request, and in how many seconds it could begin."""
     own = _rate(node)
-    ready_s = node.rtt.smoothed_s + node.backlog_bytes() / own
+    if rushed:
+        return own / (1 + len(node.pieces)), node.rtt.smoothed_s
+    return own, node.rtt.smoothed_s + node.backlog_bytes() / own
+
+
+def _rows_to_take(
+    piece: Piece, row_bytes: int, left_s: float, free: int, *, own: float, ready_s: float
+) -> int:
+    """Return how many of the ``free`` last rows bring the end forward most; 0 for none."""
     if free == 0 or left_s - ready_s < TAKE_GAIN_MIN_S:
         return 0
     theirs = max(1.0, piece.remaining_bytes / left_s)

@@ -15,6 +15,9 @@ class NetworkModel:
     slow_start: bool = False
     # Giving an answer up closes its connection; otherwise it is as good as new.
     reconnect: bool = True
+    # Status line and headers come before the body and take their share of the link. The first byte
+    # is theirs: on a nearly dead link it is late too. They are not counted as moved.
+    head_bytes: int = 0
     # What is under way when an answer is given up crosses the wire all the same.
     in_flight: bool = False
     # ... at most this much: the node's SO_SNDBUF.
@@ -25,13 +28,19 @@ class NetworkModel:
     reports_together: bool = False
 
     def __post_init__(self) -> None:
-        if self.socket_buffer_bytes < 0 or self.report_s <= 0:
-            raise ValueError("a buffer is at least 0 bytes, reports come at a distance above 0")
+        if min(self.socket_buffer_bytes, self.head_bytes) < 0 or self.report_s <= 0:
+            raise ValueError("buffers and heads are at least 0, reports come at a distance above 0")
 
 
 IDEAL: Final = NetworkModel(reconnect=False, report_s=0.1, reports_together=True)
+# 322 bytes: the head of a node's answer, as seen on real sockets.
 REALISTIC: Final = NetworkModel(
-    slow_start=True, reconnect=True, in_flight=True, report_s=0.1, reports_together=True
+    slow_start=True,
+    reconnect=True,
+    in_flight=True,
+    head_bytes=322,
+    report_s=0.1,
+    reports_together=True,
 )
 
 
@@ -69,8 +78,9 @@ class Flow:
     connection: Connection
     asked_bytes: float  # what the node was asked for
     answered: bool = False
+    head_is_in: bool = False
     is_abandoned: bool = False  # what still comes of a request that was given up
-    received: float = 0.0
+    received: float = 0.0  # of the body; below 0 while the head comes
     reported: int = -1
     report_at_s: float = INFINITY
     rate: float = 0.0

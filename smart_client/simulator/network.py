@@ -50,7 +50,7 @@ BLOCK_BYTES: Final = 16 * 1024
 # Progress below a packet is never reported on its own.
 REPORT_BYTES_MIN: Final = 1460
 
-# Floating-point left-overs below this are no bytes.
+# Rounding errors below this are no bytes.
 EPSILON_BYTES: Final = 0.01
 
 
@@ -103,6 +103,7 @@ class Network:
             rtt_s=model.rtt_s,
             connection=connection,
             asked_bytes=float(size),
+            received=-float(self.model.head_bytes),
         )
         self.flows[number] = flow
         pipe.flows.append(flow)
@@ -114,7 +115,7 @@ class Network:
         if flow is not None and size < flow.size:
             pipe = self._pipes[flow.node]
             self._settle(pipe)
-            flow.size = max(float(size), flow.received)
+            flow.size = max(float(size), flow.received, 0.0)
             self._touch(pipe)
 
     def cancel(self, number: int) -> None:
@@ -212,9 +213,9 @@ class Network:
         pipe.settled_s = self.now_s
         for flow in pipe.flows:
             if flow.rate > 0:
-                moved = min(flow.rate * elapsed_s, flow.size - flow.received)
-                flow.received += moved
-                pipe.moved_bytes += moved
+                had = max(0.0, flow.received)
+                flow.received += min(flow.rate * elapsed_s, flow.size - flow.received)
+                pipe.moved_bytes += max(0.0, flow.received) - had
 
     def _refresh(self, pipe: Pipe) -> None:
         """Bring its capacity and its fault up to the present."""
@@ -230,9 +231,7 @@ class Network:
         pipe.constant_until_s = model.next_change_s(self.now_s)
 
     def _due_s(self, pipe: Pipe) -> float:
-        if not pipe.flows:
-            return INFINITY
-        due_s = pipe.constant_until_s
+        due_s = pipe.constant_until_s if pipe.flows else INFINITY
         for flow in pipe.flows:
             due_s = min(due_s, self._flow_due_s(pipe, flow))
         return due_s
@@ -255,6 +254,8 @@ class Network:
             return INFINITY
         if flow.is_abandoned:
             return min(now_s + left / flow.rate, flow.grow_at_s)
+        if not flow.head_is_in:
+            return min(now_s + max(0.0, -flow.received) / flow.rate, flow.grow_at_s)
         if self._reports_blocks:
             block = BLOCK_BYTES - (flow.received + EPSILON_BYTES) % BLOCK_BYTES
             left = min(left, block + EPSILON_BYTES)
@@ -279,14 +280,20 @@ class Network:
             if pipe.kind is FaultKind.GARBAGE:
                 self._end(pipe, flow, Happening.GARBAGE, happened)
                 return
-            self._tell(Happening.FIRST_BYTE, flow, happened)
+        self._take_head(flow, happened)
         if now_s >= flow.grow_at_s:
             flow.grow_at_s = INFINITY
             flow.connection.window_bytes *= 2
         if flow.size - flow.received <= EPSILON_BYTES:
             self._end(pipe, flow, Happening.DONE, happened)
-        elif not flow.is_abandoned:
+        elif flow.head_is_in and not flow.is_abandoned:
             self._report(flow, happened)
+
+    def _take_head(self, flow: Flow, happened: list[tuple[Happening, Flow]]) -> None:
+        if not flow.head_is_in and flow.received >= -EPSILON_BYTES:
+            flow.head_is_in = True
+            flow.received = max(0.0, flow.received)
+            self._tell(Happening.FIRST_BYTE, flow, happened)
 
     def _report(self, flow: Flow, happened: list[tuple[Happening, Flow]]) -> None:
         received = int(flow.received + EPSILON_BYTES)

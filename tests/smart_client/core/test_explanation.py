@@ -93,7 +93,8 @@ def test_a_takeover_names_both_nodes_and_what_it_gained() -> None:
     nodes = [NodeModel(rates, rtt_s=0.02) if i == 0 else steady(2.0) for i in range(5)]
     engine = engine_for(chunk_records(6, size=MEBI, seconds=5.0), nodes, config=SHORT)
     explainer = explained(engine)
-    taken = of(Takeover, explainer)
+    # At the start, when all is due at once, even nodes take rows over from each other too.
+    taken = [finding for finding in of(Takeover, explainer) if finding.at_s > 6]
     assert taken
     assert {finding.from_node for finding in taken} == {"node-0"}
     assert all(f.node != "node-0" and f.bytes > 0 and f.needed_s > 0 for f in taken)

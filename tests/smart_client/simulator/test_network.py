@@ -131,7 +131,7 @@ def test_slow_start_doubles_ten_segments_every_round_trip_until_the_share_is_rea
     network = Network([NODE], model=dataclasses.replace(REALISTIC, report_s=100.0))
     network.request(0, 0, 100_000)
     # 14.6 and 29.2 kB take a round trip each; then 1 MB/s is less than 58.4 kB a round trip.
-    rest = 100_000 - 3 * INITIAL_WINDOW_BYTES
+    rest = REALISTIC.head_bytes + 100_000 - 3 * INITIAL_WINDOW_BYTES
     assert at(run(network), Happening.DONE) == pytest.approx(FIRST_S + 2 * 0.05 + rest / 1e6)
 
 
@@ -145,9 +145,10 @@ def test_a_connection_keeps_its_window_unless_it_was_idle_for_long() -> None:
         began_s = network.now_s
         network.request(1, 0, 100_000)
         durations.append(at(run(network), Happening.DONE, 1) - began_s)
-    assert durations[0] == pytest.approx(0.06 + 0.1)
+    head_s = REALISTIC.head_bytes / 1e6
+    assert durations[0] == pytest.approx(0.06 + head_s + 0.1)
     assert durations[1] == pytest.approx(durations[0])
-    assert durations[2] == pytest.approx(0.06 + 0.1 + 0.0562)
+    assert durations[2] == pytest.approx(0.06 + head_s + 0.1 + 0.0562)
 
 
 @pytest.mark.parametrize("reconnect", [False, True])
@@ -295,7 +296,7 @@ def test_whatever_the_client_does_no_node_sends_more_than_it_can(seed, model, is
             assert sum(moved) - before <= client * (next_s - began_s) + 1
         before = sum(moved)
         for flow in network.flows.values():
-            assert 0 <= flow.received <= flow.size <= flow.asked_bytes
+            assert -model.head_bytes <= flow.received <= flow.size <= flow.asked_bytes
 
 
 def test_progress_that_was_not_told_yet_can_be_asked_for_once() -> None:
@@ -307,3 +308,14 @@ def test_progress_that_was_not_told_yet_can_be_asked_for_once() -> None:
     assert told[0] is Happening.BYTES
     assert told[1].reported == pytest.approx(200_000, abs=2)
     assert network.overdue_reports() == []
+
+
+def test_the_first_byte_is_that_of_the_head_and_waits_for_the_link_to_carry_it() -> None:
+    slow = dataclasses.replace(NODE, bytes_per_s=(100.0,))
+    model = dataclasses.replace(IDEAL, head_bytes=50, report_s=100.0)
+    network = Network([slow], model=model)
+    network.request(0, 0, 200)
+    heard = run(network)
+    assert at(heard, Happening.FIRST_BYTE) == pytest.approx(FIRST_S + 0.5)
+    assert at(heard, Happening.DONE) == pytest.approx(FIRST_S + 2.5)
+    assert network.moved_bytes == pytest.approx(200), "heads are not counted"
