@@ -7,6 +7,13 @@ class Command(msgspec.Struct, frozen=True, tag=True, gc=False):
     """Base of all commands."""
 
 
+class OpenUnit(Command, frozen=True, tag=True, gc=False):
+    """From now on ``chunk`` means that of this rendition of the ladder, 0 being the lowest."""
+
+    chunk: int
+    rendition: int
+
+
 class Fetch(Command, frozen=True, tag=True, gc=False):
     """Ask ``node`` for bytes [start, stop) of a fragment's payload."""
 
@@ -97,5 +104,14 @@ NOTICE_KINDS = (
 )
 
 AnyCommand = (
-    Fetch | FetchFooter | Shorten | Cancel | Probe | Decode | VerifyChunk | Discard | Notice
+    OpenUnit
+    | Fetch
+    | FetchFooter
+    | Shorten
+    | Cancel
+    | Probe
+    | Decode
+    | VerifyChunk
+    | Discard
+    | Notice
 )

@@ -29,8 +29,8 @@ class Demand:
             if first == len(state.chunks):
                 continue
             geometry = state.chunks[first].geometry
-            offset = max(0, self._offset(reader) - state.timeline.offsets[first])
-            row = geometry.row_at(offset)
+            byte = state.timeline.byte_in(first, self._offset(reader))
+            row = geometry.row_at(max(0, byte))
             state.chunks[first].wanted |= mask_of(row, geometry.rows - row)
             self._edges[reader.id] = first + 1
             self._grow(reader)
@@ -65,9 +65,8 @@ class Demand:
     def evict(self) -> None:
         """Forget chunks farthest from any reader while more is kept than allowed."""
         state = self._state
-        offsets = state.timeline.offsets
         held = [c for c in state.chunks if c.decoded]
-        excess = sum(offsets[c.index + 1] - offsets[c.index] for c in held)
+        excess = sum(c.geometry.chunk_bytes for c in held)
         excess -= state.config.cache_bytes_max
         if excess <= 0:
             return
@@ -86,7 +85,7 @@ class Demand:
                 return
             state.chunks[index].forget()
             state.out.append(commands.Discard(index))
-            excess -= offsets[index + 1] - offsets[index]
+            excess -= state.chunks[index].geometry.chunk_bytes
 
     # -- helpers ---------------------------------------------------------------------------------
 

@@ -138,13 +138,14 @@ class PlaybackBuffer:
         timeline = self._timeline
         while reader.frontier < timeline.size:
             index = timeline.chunk_at(reader.frontier)
-            chunk, base = chunks[index], timeline.offsets[index]
-            row = chunk.geometry.row_at(reader.frontier - base)
+            chunk = chunks[index]
+            row = chunk.geometry.row_at(timeline.byte_in(index, reader.frontier))
             ready = chunk.decoded >> row
             rows = (~ready & (ready + 1)).bit_length() - 1
             if rows == 0:
                 return
-            reader.frontier = base + chunk.geometry.chunk_range(row, rows)[1]
+            ready_bytes = chunk.geometry.chunk_range(row, rows)[1]
+            reader.frontier = timeline.offset_of(index, ready_bytes)
             reader.frontier_s = timeline.time_at(reader.frontier)
 
     def cut(self, offset: int) -> None:

@@ -6,7 +6,7 @@ The same object runs under the asyncio driver, on sockets, and under the simulat
 It keeps the books (readers, chunks, nodes, pieces); the scheduler it is given decides on requests.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from smart_client.core import events
 from smart_client.core.chunk_progress import mask_of
@@ -32,10 +32,12 @@ class Session:
         node_ids: Sequence[str],
         scheduler: Scheduler,
         config: SessionConfig | None = None,
+        *,
+        make_demand: Callable[[SessionState], Demand] = Demand,
     ) -> None:
         self.state = SessionState(chunks, node_ids, config or SessionConfig())
         self.scheduler = scheduler
-        self.demand = Demand(self.state)
+        self.demand = make_demand(self.state)
         self.nodes = NodeDesk(self.state)
         distrust = Distrust(self.state, self.demand)
         self._handlers: Handlers = {

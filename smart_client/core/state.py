@@ -148,6 +148,15 @@ class SessionState:
         self.counters.pieces += 1
         return piece
 
+    def open_unit(self, record: ChunkRecord, rendition: int) -> None:
+        """Let a chunk of this rendition play where the record says; nothing is asked for there."""
+        index = record.number
+        assert not self.chunks[index].asked.by_fragment, "it is being fetched"
+        position = {node.id: node.index for node in self.nodes.nodes}
+        self.chunks[index] = _progress(record, position, self.nodes)
+        self.timeline.replace(index, record.size)
+        self.out.append(commands.OpenUnit(index, rendition))
+
     def shorten(self, piece: Piece, rows: int) -> None:
         """Keep only the first ``rows`` rows of a piece; the others are open again."""
         chunk = self.chunks[piece.chunk]

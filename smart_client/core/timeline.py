@@ -16,12 +16,15 @@ class Timeline:
     """Responsible for the mapping between bytes, chunks and media time.
 
     Inside a chunk, time is linear in bytes: the container's index gives the chunk's ends only.
+    Where a chunk of another rendition plays instead (``replace``), positions stay those of the
+    chunk it stands for, so that they mean the same media time before and after.
     """
 
-    __slots__ = ("durations_s", "end_s", "has_time", "offsets", "size", "starts_s")
+    __slots__ = ("chunk_sizes", "durations_s", "end_s", "has_time", "offsets", "size", "starts_s")
 
     def __init__(self, chunks: Sequence[ChunkRecord]) -> None:
         sizes = [chunk.size for chunk in chunks]
+        self.chunk_sizes = sizes  # of what plays there
         self.offsets = [0, *accumulate(sizes)]
         self.size = self.offsets[-1]
         # A chunk of container tables alone takes no time; a file of them has none at all.
@@ -45,12 +48,31 @@ class Timeline:
         chunk = self.chunk_at(offset)
         if chunk == len(self.starts_s):
             return self.end_s
-        return self.time_in(chunk, offset - self.offsets[chunk])
+        return self.time_in(chunk, self.byte_in(chunk, offset))
 
     def time_in(self, chunk: int, offset_in_chunk: int) -> float:
         """Return the media time of a byte of this chunk, in seconds."""
-        size = self.offsets[chunk + 1] - self.offsets[chunk]
-        return self.starts_s[chunk] + self.durations_s[chunk] * (offset_in_chunk / size)
+        share = offset_in_chunk / self.chunk_sizes[chunk]
+        return self.starts_s[chunk] + self.durations_s[chunk] * share
+
+    def replace(self, chunk: int, size: int) -> None:
+        """Let a chunk of another rendition play here; it is no larger than the one it stands for.
+
+        None of its bytes may be ready.
+        """
+        assert 0 < size <= self.offsets[chunk + 1] - self.offsets[chunk]
+        self.chunk_sizes[chunk] = size
+
+    def byte_in(self, chunk: int, offset: int) -> int:
+        """Return which byte of this chunk is at a position in it."""
+        inside, size = offset - self.offsets[chunk], self.chunk_sizes[chunk]
+        span = self.offsets[chunk + 1] - self.offsets[chunk]
+        return inside if size == span else inside * size // span
+
+    def offset_of(self, chunk: int, byte: int) -> int:
+        """Return the first position at which this byte of the chunk is; inverse of ``byte_in``."""
+        size, span = self.chunk_sizes[chunk], self.offsets[chunk + 1] - self.offsets[chunk]
+        return self.offsets[chunk] + (byte if size == span else -(-byte * span // size))
 
     def offset_at(self, time_s: float) -> int:
         """Return the byte that plays at a media time."""

@@ -23,9 +23,12 @@ from smart_client.simulator.optimum import optimal_waiting_s
 from smart_client.simulator.scenario import Scenario
 from smart_client.simulator.simulate import Outcome, simulate
 from smart_client.simulator.trace_library import TraceLibrary
-from smart_client.simulator.world import make_world
+from smart_client.simulator.world import World, make_world
 
 MODES = {"ideal": IDEAL, "realistic": REALISTIC}
+
+# Not simulated at all: real sockets in network namespaces, see ``smart_client.lab``.
+LAB_MODE = "lab"
 
 # Enough jobs under way to keep every process busy, few enough that little is lost on Ctrl-C.
 JOBS_PER_PROCESS = 4
@@ -73,8 +76,9 @@ class Grid:
     mode: str = "realistic"
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise InvalidRequest(f"no mode '{self.mode}'", hint=f"one of: {', '.join(MODES)}")
+        known = (*MODES, LAB_MODE)
+        if self.mode not in known:
+            raise InvalidRequest(f"no mode '{self.mode}'", hint=f"one of: {', '.join(known)}")
         if any(seed < 0 for seed in self.seeds):
             raise InvalidRequest("a seed is at least 0")
 
@@ -99,6 +103,10 @@ class Job:
     mode: str
 
 
+# Plays a job somewhere else than in the simulator.
+JobPlayer = Callable[[Job, TraceLibrary], list[SessionRecord]]
+
+
 @dataclass(frozen=True, slots=True)
 class BatchReport:
     """What a call of ``run_batch`` did."""
@@ -120,6 +128,7 @@ def run_batch(
     *,
     processes: int | None = None,
     progress: Callable[[int, int], None] = lambda _played, _all: None,
+    play: JobPlayer | None = None,
 ) -> BatchReport:
     """Play a grid and append the records to ``output``.
 
@@ -129,6 +138,7 @@ def run_batch(
         output: JSON lines; created if it is missing. A torn last line is cut off.
         processes: how many; by default one a core. With 1, everything runs in this process.
         progress: told the sessions played so far and in all, after every world.
+        play: what plays a job, in this process, instead of the simulator.
     Raises: InvalidRequest: the file holds something else, or a scenario does not fit the traces.
     """
     began_s = time.perf_counter()
@@ -136,7 +146,12 @@ def run_batch(
     jobs = list(_jobs(grid, library.name, done))
     played, total = 0, sum(len(job.schedulers) for job in jobs)
     with output.open("ab") as lines:
-        for records in _outcomes(jobs, library, processes or os.cpu_count() or 1):
+        played_jobs = (
+            (play(job, library) for job in jobs)
+            if play is not None
+            else _outcomes(jobs, library, processes or os.cpu_count() or 1)
+        )
+        for records in played_jobs:
             for record in records:
                 lines.write(msgspec.json.encode(record) + b"\n")
                 played += 1
@@ -171,6 +186,13 @@ def read_records(path: Path) -> list[SessionRecord]:
 def play_job(job: Job, library: TraceLibrary) -> list[SessionRecord]:
     """Make a job's world once and let every scheduler play in it."""
     world = make_world(job.scenario, job.seed, library)
+    return records_of(job, library, world, lambda name: simulate(world, name, MODES[job.mode]))
+
+
+def records_of(
+    job: Job, library: TraceLibrary, world: World, outcome_of: Callable[[str], Outcome]
+) -> list[SessionRecord]:
+    """Return the records of a job whose sessions came out so in its world."""
     optimum_s = optimal_waiting_s(world) if world.is_straight else None
     return [
         SessionRecord(
@@ -183,7 +205,7 @@ def play_job(job: Job, library: TraceLibrary) -> list[SessionRecord]:
             traces=library.name,
             played_s=world.duration_s,
             optimum_s=optimum_s if optimum_s != float("inf") else None,
-            outcome=simulate(world, scheduler, MODES[job.mode]),
+            outcome=outcome_of(scheduler),
         )
         for scheduler in job.schedulers
     ]

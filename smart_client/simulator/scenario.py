@@ -13,6 +13,7 @@ from redundancy.rows import CHUNK_BYTES_MAX
 from redundancy.scheme import Layout
 from smart_client.core.state import SessionConfig
 from smart_client.errors import InvalidRequest
+from smart_client.simulator.ladder_plan import LadderPlan
 from smart_client.simulator.node_model import Fault, FaultKind
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -168,8 +169,11 @@ class Scenario(_Table, frozen=True, kw_only=True):
     slowdowns: SpellPlan = SpellPlan()
     degradation: DegradationPlan = DegradationPlan()
     faults: tuple[FaultPlan, ...] = ()
+    ladder: LadderPlan | msgspec.UnsetType = msgspec.UNSET  # its top rendition is ``video``
 
     def __post_init__(self) -> None:
+        if self.ladder is not msgspec.UNSET and self.ladder.top != self.video.mbit_per_s:
+            raise ValueError("the ladder's last bitrate is that of the video")
         if not self.viewers:
             raise ValueError("a session needs a viewer")
         if self.video.to_layout().fragments_total > self.nodes.count:

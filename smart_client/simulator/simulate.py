@@ -1,5 +1,7 @@
 """One scheduler in one world: what came of it."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from smart_client.core import events
@@ -9,6 +11,7 @@ from smart_client.core.schedulers import make_scheduler
 from smart_client.core.session import Session
 from smart_client.simulator.engine import Engine
 from smart_client.simulator.network import REALISTIC, Network, NetworkModel
+from smart_client.simulator.scenario import ViewerPlan
 from smart_client.simulator.world import World
 
 
@@ -31,9 +34,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def script_of(world: World, session: Session) -> list[tuple[float, Event]]:
     """Return what the world's viewers do, in the order of time."""
+    return viewers_script(world.viewers, session)
+
+
+def viewers_script(viewers: Sequence[ViewerPlan], session: Session) -> list[tuple[float, Event]]:
+    """Return what viewers do, in the order of time."""
     offset_at = session.state.timeline.offset_at
     script: list[tuple[float, Event]] = []
-    for number, viewer in enumerate(world.viewers):
+    for number, viewer in enumerate(viewers):
         opened = events.ReaderOpened(number, offset_at(viewer.from_s), True)
         script.append((viewer.opened_s, opened))
         script += [
@@ -56,21 +64,27 @@ def simulate(world: World, scheduler_name: str, model: NetworkModel = REALISTIC)
         follows_readers=True,
     )
     engine.run(script_of(world, session), world.horizon_s)
-    return _outcome(world, engine)
+    return outcome_of(session, len(world.viewers), network.now_s, network.moved_bytes_by_node())
 
 
-def _outcome(world: World, engine: Engine) -> Outcome:
-    network, state = engine.network, engine.session.state
+def outcome_of(
+    session: Session, viewers: int, now_s: float, node_bytes: Sequence[float]
+) -> Outcome:
+    """Return the figures of a session at its end.
+
+    Args:
+        viewers: how many there should have been; with fewer it has not ended.
+        node_bytes: what crossed the wire from each node.
+    """
+    state = session.state
     readers = list(state.buffer.readers.values())
-    node_bytes = network.moved_bytes_by_node()
     delivered = state.counters.delivered_bytes
-    stalled_s = sum(_stalled_s(reader, network.now_s) for reader in readers)
+    stalled_s = sum(_stalled_s(reader, now_s) for reader in readers)
     startups_s = [
-        reader.startup_s if reader.startup_s >= 0 else network.now_s - reader.opened_s
-        for reader in readers
+        reader.startup_s if reader.startup_s >= 0 else now_s - reader.opened_s for reader in readers
     ]
     return Outcome(
-        ended=len(readers) == len(world.viewers)
+        ended=len(readers) == viewers
         and all(reader.state is ReaderState.ENDED for reader in readers),
         startup_s=startups_s[0],
         stalls=sum(reader.stalls for reader in readers),

@@ -64,8 +64,12 @@ class World:
         return self.viewers == (ViewerPlan(),)
 
     def footer_bytes(self, chunk: int, fragment: int) -> int:
-        """Return the length of a fragment's footer: 8 bytes a block of all coded fragments."""
-        layout, size = self.layout, self.chunks[chunk].size
+        """Return the length of a fragment's footer."""
+        return self.footer_bytes_of(self.chunks[chunk].size, fragment)
+
+    def footer_bytes_of(self, size: int, fragment: int) -> int:
+        """Return the same for a chunk of any size: 8 bytes a block of all coded fragments."""
+        layout = self.layout
         if layout.is_copy(fragment):
             blocks = RowGeometry(size, 1).rows
         else:
@@ -107,7 +111,7 @@ def make_world(scenario: Scenario, seed: int, library: TraceLibrary) -> World:
         seed=seed,
         layout=scenario.video.to_layout(),
         nodes=nodes,
-        chunks=_chunks(scenario, seed),
+        chunks=place_chunks(scenario, np.random.default_rng([seed, _PLACEMENT])),
         config=scenario.playback.to_config(),
         viewers=scenario.viewers,
         client_bytes_per_s=scenario.client.link_factor * scenario.video.bytes_per_s,
@@ -197,9 +201,8 @@ def _spells(plan: SpellPlan, horizon_s: int, rng: np.random.Generator) -> list[F
     return spells
 
 
-def _chunks(scenario: Scenario, seed: int) -> tuple[ChunkRecord, ...]:
+def place_chunks(scenario: Scenario, rng: np.random.Generator) -> tuple[ChunkRecord, ...]:
     """Return equal chunks, each on nodes chosen at random."""
-    rng = np.random.default_rng([seed, _PLACEMENT])
     video, layout = scenario.video, scenario.video.to_layout()
     count = max(1, round(video.duration_s / video.chunk_s))
     size = round(video.bytes_per_s * video.chunk_s)

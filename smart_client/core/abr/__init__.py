@@ -1,0 +1,1 @@
+"""Adaptive bitrate: which rendition of a ladder each unit is played in; pure."""
