@@ -226,7 +226,15 @@ def _add_compare(commands: Commands) -> None:
         "--schedulers", default="smart,vstack-score,round-robin", metavar="A,B", help="by commas"
     )
     compare.add_argument("--reference", metavar="A", help="what is saved against (default: last)")
-    compare.add_argument("--network", choices=("realistic", "ideal"), default="realistic")
+    compare.add_argument(
+        "--network",
+        choices=("realistic", "ideal", "lab"),
+        default="realistic",
+        help="lab: no simulation but real sockets in network namespaces, in real time (root)",
+    )
+    compare.add_argument(
+        "--seconds", type=float, metavar="S", help="of each video (default: all; lab: 60)"
+    )
     compare.add_argument("--traces", type=Path, metavar="DIR", help="measured traces to draw from")
     compare.add_argument("--processes", type=int, metavar="N", help="default: one a core")
     compare.add_argument("--out", default="results", metavar="DIR", help="default: results")

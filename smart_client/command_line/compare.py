@@ -1,8 +1,10 @@
 """compare: schedulers in the same worlds, seed by seed, beside the clairvoyant optimum."""
 
 import argparse
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from redundancy.errors import ExitCode, UsageError
 from redundancy.terminal import Terminal
 from smart_client.core.schedulers import ALIASES, make_scheduler
 from smart_client.errors import QualityMissed
-from smart_client.simulator.batch import Grid, read_records, run_batch
+from smart_client.lab.worlds import LAB_SECONDS, shortened
+from smart_client.simulator.batch import LAB_MODE, Grid, JobPlayer, read_records, run_batch
 from smart_client.simulator.page import OWN, comparison_html, comparison_svg
 from smart_client.simulator.report import Cell, cells_of
+from smart_client.simulator.scenario import Scenario
 from smart_client.simulator.scenarios import load_scenario
 from smart_client.simulator.traces import find_library
 
@@ -42,7 +46,7 @@ def compare(args: argparse.Namespace, terminal: Terminal) -> int:
         )
     grid = Grid(
         scenarios=tuple(
-            load_scenario(name).with_layout(layout)
+            _shortened(load_scenario(name).with_layout(layout), args)
             for name in names
             for layout in args.layout.split(",")
         ),
@@ -55,7 +59,10 @@ def compare(args: argparse.Namespace, terminal: Terminal) -> int:
     out.mkdir(parents=True, exist_ok=True)
     runs = out / RUNS_FILE
     screen = terminal.console(stderr=True)
-    with Progress(console=screen, disable=not terminal.shows_progress) as bar:
+    with (
+        _lab_or_none(args) as play,
+        Progress(console=screen, disable=not terminal.shows_progress) as bar,
+    ):
         task = bar.add_task("sessions", total=None)
         report = run_batch(
             grid,
@@ -63,6 +70,7 @@ def compare(args: argparse.Namespace, terminal: Terminal) -> int:
             runs,
             processes=args.processes,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            play=play,
         )
     wanted = grid.all_keys(library.name)  # the file may hold the sessions of other grids
     records = [record for record in read_records(runs) if record.key in wanted]
@@ -71,7 +79,8 @@ def compare(args: argparse.Namespace, terminal: Terminal) -> int:
         "smart-client compare "
         + " ".join(f"--scenario {name}" for name in names)
         + f" --layout {args.layout} --runs {args.runs} --seed {args.seed}"
-        + f" --schedulers {args.schedulers} --network {args.network}",
+        + f" --schedulers {args.schedulers} --network {args.network}"
+        + (f" --seconds {args.seconds:g}" if args.seconds else ""),
         f"traces: {library.name}",
     ]
     (out / SUMMARY_FILE).write_bytes(msgspec.json.encode([_facts(cell) for cell in cells]))
@@ -83,6 +92,24 @@ def compare(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.fail_if_worse:
         _require_best(cells)
     return ExitCode.OK
+
+
+def _shortened(scenario: Scenario, args: argparse.Namespace) -> Scenario:
+    """Return what of a scenario's video is played."""
+    seconds = args.seconds or (LAB_SECONDS if args.network == LAB_MODE else None)
+    return scenario if seconds is None else shortened(scenario, seconds)
+
+
+@contextlib.contextmanager
+def _lab_or_none(args: argparse.Namespace) -> Iterator[JobPlayer | None]:
+    """Hand out what plays jobs in a lab, if that is wished. Raises: LabUnavailable."""
+    if args.network != LAB_MODE:
+        yield None
+        return
+    from smart_client.lab.player import LabPlayer  # noqa: PLC0415 - the whole client; only here
+
+    with LabPlayer() as player:
+        yield player.play_job
 
 
 def _facts(cell: Cell) -> dict[str, object]:
