@@ -37,14 +37,23 @@ class ChunkBuffers:
         self._payloads.clear()
         self._unchecked.clear()
 
-    def write(self, fragment: int, offset: int, data: bytes) -> None:
-        """Put bytes of a fragment's payload where they belong."""
+    def write(self, fragment: int, offset: int, data: bytes | memoryview) -> None:
+        """Put bytes of a fragment's payload where they belong, unless they came into ``room``."""
+        payload = self._payload(fragment)
+        if not isinstance(data, memoryview) or data.obj is not payload:
+            memoryview(payload)[offset : offset + len(data)] = data
+
+    def room(self, fragment: int, start: int, stop: int) -> memoryview:
+        """Return where bytes [start, stop) of a fragment's payload belong, to be written there."""
+        return memoryview(self._payload(fragment))[start:stop]
+
+    def _payload(self, fragment: int) -> bytearray:
         payload = self._payloads.get(fragment)
         if payload is None:
             is_copy = self._layout.is_copy(fragment)
             size = self._geometry.copy_bytes if is_copy else self._geometry.payload_bytes
             payload = self._payloads[fragment] = bytearray(size)
-        payload[offset : offset + len(data)] = data
+        return payload
 
     def good_bytes(self, fragment: int, start: int, stop: int) -> int:
         """Check the whole blocks of [start, stop); return how many bytes from ``start`` are good.

@@ -34,6 +34,7 @@ class PieceRequest:
         self.task: asyncio.Task[None] | None = None
         self._buffers = buffers
         self._post = post
+        self._landed_bytes = 0  # at their place before ``data`` told of them
         self._checked = 0  # bytes from the start that were handed to the check
 
     @property
@@ -49,7 +50,17 @@ class PieceRequest:
         """See ``PieceSink``."""
         self._post(events.FirstByte(self.piece))
 
-    def data(self, block: bytes) -> None:
+    def room(self) -> memoryview:
+        """See ``PieceSink``. Never behind a ``stop`` that moved: what is there may be checked."""
+        if self.stop is None:
+            return memoryview(b"")
+        return self._buffers.room(self.fragment, self.start + self._landed_bytes, self.stop)
+
+    def landed(self, count: int) -> None:
+        """See ``PieceSink``."""
+        self._landed_bytes += count
+
+    def data(self, block: bytes | memoryview) -> None:
         """See ``PieceSink``. Raises: TransportFailure: what came is wrong, or it is enough."""
         self.wire_bytes += len(block)
         if self.stop is None:

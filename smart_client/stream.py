@@ -1,13 +1,15 @@
 """One video being read: a session, its driver, its connections and its spool, put together."""
 
 import asyncio
+import contextlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from redundancy.errors import EvenflowError
+from redundancy.popularity import VIEW_SECONDS, VIEW_SHARE, is_view
 from smart_client import wire
 from smart_client.core import events
 from smart_client.core.ledger import Ledger
@@ -18,12 +20,9 @@ from smart_client.core.session import Session
 from smart_client.core.state import SessionConfig
 from smart_client.diagnosis import why_it_waits
 from smart_client.driver import SessionDriver
+from smart_client.granting import renew_for_ever
 from smart_client.spool import Spool
 from smart_client.transport.nodes import HttpNodeTransport
-
-# A view is counted once per playback, after this much of it.
-VIEW_SECONDS = 30.0
-VIEW_SHARE = 0.25
 
 READ_BYTES_MAX = 256 * 1024
 
@@ -50,7 +49,7 @@ class VideoStream:
         self.ledger = Ledger()
         self.began_ts = time.time()
         self.on_view: Callable[[wire.CountView], None] = lambda _: None
-        self._transport = HttpNodeTransport(manifest.nodes, token=token)
+        self._transport = HttpNodeTransport(manifest.nodes, token=token, grant=manifest.read_grant)
         self._executor = ThreadPoolExecutor(DECODE_THREADS, "decode")
         self.driver = SessionDriver(
             manifest,
@@ -72,6 +71,15 @@ class VideoStream:
         self.driver.post(events.ReaderOpened(number, offset, paced))
         return StreamReader(self, number, offset)
 
+    def use_grant(self, grant: str) -> None:
+        """Read with a newer grant from now on; what is under way is not disturbed."""
+        self._transport.use_grant(grant)
+
+    def keep_granted(self, renew: Callable[[], Awaitable[wire.Manifest]]) -> None:
+        """Ask for a newer grant in good time, as long as the stream lives, if one is needed."""
+        if self.manifest.read_grant:
+            self.driver.spawn(renew_for_ever(self, renew, self._transport.refused))
+
     def snapshot(self, reader: "StreamReader | None" = None) -> Snapshot:
         """Return the session's figures now."""
         state = self.session.state
@@ -81,11 +89,14 @@ class VideoStream:
     def seen(self, seconds: float, reader_share: float = 0.0) -> None:
         """Count media that was really watched; report the view once it is one."""
         self._seen_s += seconds
-        end_s = self.session.state.timeline.end_s
-        enough_s = min(VIEW_SECONDS, VIEW_SHARE * end_s)
-        if not self._view_counted and (self._seen_s >= enough_s > 0 or reader_share >= VIEW_SHARE):
+        timeline = self.session.state.timeline
+        a_quarter = reader_share >= VIEW_SHARE
+        if not self._view_counted and (is_view(self._seen_s, timeline.end_s) or a_quarter):
             self._view_counted = True
-            self.on_view(wire.CountView(playback=self._playback, played_s=self._seen_s))
+            # A quarter of a film whose length nobody knows is a view too, and only seconds travel.
+            least_s = 0.0 if timeline.has_time else VIEW_SECONDS
+            view = wire.CountView(playback=self._playback, played_s=max(self._seen_s, least_s))
+            self.on_view(view)
 
     async def close(self) -> None:
         """Stop everything and give the spool back."""
@@ -131,19 +142,24 @@ class StreamReader:
     async def wait_until_ready(self, *, patience_s: float | None = None) -> None:
         """Return when at least one byte at the reader's position is ready."""
         stream = self._stream
+        counters = stream.session.state.counters
+        received, since_s = counters.received_bytes, stream.driver.now_s()
         while self.core.frontier <= self.position:
-            received = stream.session.state.counters.received_bytes
+            if counters.received_bytes != received:
+                received, since_s = counters.received_bytes, stream.driver.now_s()
             if stream.driver.failure is not None:
                 raise stream.driver.failure
             chunk = stream.session.state.timeline.chunk_at(self.position)
             trouble = why_it_waits(stream.session.state, stream.manifest, chunk)
             if trouble is not None and patience_s is not None:
                 raise trouble
-            try:
-                await asyncio.wait_for(stream.driver.wait_for_progress(), patience_s)
-            except TimeoutError:
-                if stream.session.state.counters.received_bytes == received:
-                    raise self._gave_up(chunk, patience_s or 0.0) from None
+            left_s = None
+            if patience_s is not None:
+                left_s = since_s + patience_s - stream.driver.now_s()
+                if left_s <= 0:  # whatever else happened: no byte came
+                    raise self._gave_up(chunk, patience_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stream.driver.wait_for_progress(), left_s)
 
     def move(self, position: int) -> None:
         """Say that everything before ``position`` was taken, or seek there."""

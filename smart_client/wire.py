@@ -20,13 +20,14 @@ GROUP_CHUNKS = 64
 
 # A name is a path segment, a file name and a shell word: letters of any script, digits and a few
 # signs, no separators, no leading dot or dash.
-NAME_PATTERN = r"^[^\W_][\w .,@+()\[\]'!&=-]{0,199}$"
-NODE_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+NAME_PATTERN = r"^[^\W_][\w .,@+()\[\]'!&=-]{0,199}\Z"
+NODE_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 NodeName = Annotated[str, msgspec.Meta(pattern=NODE_NAME_PATTERN)]
-Sha256Hex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
-VideoId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}$")]
+Sha256Hex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+GrantText = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-z.]{0,200}\Z")]
+VideoId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -137,10 +138,12 @@ class VideoRecord(_Base, frozen=True, kw_only=True):
     v: int = WIRE_VERSION
     id: VideoId
     name: Name
-    state: Annotated[str, msgspec.Meta(pattern="^(registered|uploading|ready)$")]
+    state: Annotated[str, msgspec.Meta(pattern=r"^(registered|uploading|ready)\Z")]
     created_at_s: Seconds  # Unix time, for people only; nothing is ordered by it
     layout: LayoutRecord
     reason: str = ""  # why this layout
+    wish: LayoutRecord | None = None  # the owner's layout, which goes before any policy
+    laid_out_at_s: Seconds = 0.0  # Unix time of the last change of layout; 0: as it was uploaded
     size: Count = 0  # what the uploader announced; 0 for a registered name
     media: MediaFacts = MediaFacts()
     renditions: tuple[RenditionRecord, ...] = ()
@@ -166,7 +169,7 @@ class NodeRecord(_Base, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for url in self.urls:
-            if not re.match(r"^https?://[^/\s]+/?$", url):
+            if not re.fullmatch(r"https?://[^/\s]+/?", url):
                 raise ValueError(f"node url must look like http://host:port, got {url!r}")
 
 
@@ -206,6 +209,8 @@ class Manifest(_Base, frozen=True, kw_only=True):
     rendition: RenditionRecord
     chunks: tuple[ChunkRecord, ...]
     nodes: tuple[NodeRecord, ...]
+    read_grant: GrantText = ""  # what nodes ask for, where reading is signed; see ``signing``
+    read_grant_s: Seconds = 0.0  # how long it was good for when the manifest was made
 
     def __post_init__(self) -> None:
         offset = 0
@@ -306,6 +311,35 @@ class VideoSummary(_Base, frozen=True, kw_only=True):
     weakest_chunk_fragments_up: int | None = None  # of the chunk with the fewest; None: unknown
 
 
+class KeeperStatus(_Base, frozen=True, kw_only=True):
+    """What repairs, moves and lays out anew, as one coordinator sees it."""
+
+    is_keeper: bool  # another coordinator may be
+    groups_left: Count = 0  # of up to 64 chunks, with something to do
+    fragments_missing: Count = 0  # found lost on nodes that are up, and not made again yet
+    done: dict[str, int] = {}  # chunks since the start: repair, move, migrate, trim
+    failed: Count = 0
+    received_bytes: Count = 0  # by nodes from nodes
+    collected: Count = 0  # fragments that no record named
+    drops_waiting: Count = 0  # superseded fragments that go when older manifests are forgotten
+    stuck: tuple[str, ...] = ()  # what cannot be done now, and why
+    resting: tuple[NodeName, ...] = ()  # nodes that play and are given a rest
+    trouble: str = ""
+
+
+class SetLayout(_Base, frozen=True, kw_only=True):
+    """Ask for another layout of a stored video: ``rs:3+2``, ``rep:3``, ``rs:6+3+1copy``."""
+
+    redundancy: str
+
+
+class Removed(_Base, frozen=True, kw_only=True):
+    """A node that was taken out."""
+
+    node: NodeName
+    moved: Count  # fragments copied away or made anew
+
+
 class ClusterStatus(_Base, frozen=True, kw_only=True):
     """The cluster at a glance, as one coordinator sees it now."""
 
@@ -319,6 +353,7 @@ class ClusterStatus(_Base, frozen=True, kw_only=True):
     unplayable: tuple[str, ...] = ()  # some chunk has fewer than k fragments on live nodes
     fragile: tuple[str, ...] = ()  # one more lost node would make it unplayable
     deleting: Count = 0  # videos whose fragments are still being dropped
+    keeper: KeeperStatus | None = None
 
 
 def decode(data: bytes | str, record: type[Record]) -> Record:

@@ -54,6 +54,8 @@ def status(args: argparse.Namespace, terminal: Terminal) -> int:
         else:
             console = terminal.console()
             console.print(verdict, style="bold green" if code is ExitCode.OK else "bold yellow")
+            if repair := repair_text(cluster):
+                console.print(repair)
             console.print(_node_table(cluster))
         if not args.watch:
             return code
@@ -87,6 +89,19 @@ def cluster_verdict(cluster: wire.ClusterStatus) -> tuple[str, ExitCode]:
             ExitCode.PARTIAL,
         )
     return f"OK  {len(cluster.nodes)} nodes up, {videos}", ExitCode.OK
+
+
+def repair_text(cluster: wire.ClusterStatus) -> str:
+    """Say what is being repaired or moved, and how much is left; nothing if nothing is."""
+    keeper = cluster.keeper
+    if keeper is None or not (keeper.groups_left or keeper.fragments_missing or keeper.stuck):
+        return ""
+    parts = [f"{keeper.groups_left} groups of up to 64 chunks are being repaired or moved"]
+    if keeper.fragments_missing:
+        parts.append(f"{keeper.fragments_missing} fragments are lost on nodes that are up")
+    if keeper.stuck:
+        parts.append(f"{len(keeper.stuck)} chunks wait for nodes: {keeper.stuck[0]}")
+    return f"KEEPER  {'; '.join(parts)}.  see: storage-server admin keeper status"
 
 
 def _node_table(cluster: wire.ClusterStatus) -> Table:

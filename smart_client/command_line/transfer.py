@@ -11,6 +11,7 @@ from pathlib import Path
 from redundancy.errors import ExitCode, FileMissing, FileProblem, UsageError
 from redundancy.quantities import size_text
 from redundancy.terminal import Terminal
+from smart_client import wire
 from smart_client.command_line.common import byte_progress, run_async, settings
 from smart_client.command_line.record import RecordOption
 from smart_client.config import ClientConfig
@@ -207,6 +208,10 @@ async def _cat(
             await _read_range(library, name, part, write)
 
 
+def _no_view(_: wire.CountView) -> None:
+    """A download to a file is no playback: a backup must not make every video look watched."""
+
+
 async def _read_range(
     library: Library,
     name: str,
@@ -237,6 +242,8 @@ async def _read_all(
         window_bytes_min=DOWNLOAD_WINDOW_BYTES, cache_bytes_max=2**62, pace=DOWNLOAD_PACE
     )
     stream = await library.open_stream(name, config, spool=spool, session=session)
+    if spool.path is not None:
+        stream.on_view = _no_view
     try:
         digest = hashlib.sha256()
         rendition = stream.manifest.rendition

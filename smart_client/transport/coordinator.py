@@ -13,6 +13,7 @@ from smart_client import wire
 from smart_client.errors import CoordinatorUnreachable
 from smart_client.transport.errors import error_from_answer
 from smart_client.transport.tls import tls_context
+from smart_client.whereabouts import Whereabouts
 
 Answer = TypeVar("Answer")
 
@@ -121,9 +122,35 @@ class CoordinatorClient:
         path = f"/v1/nodes/{quote(beat.node)}/heartbeat"
         await self._send("POST", path, beat, dict[str, object], repeatable=True)
 
+    async def declare_lost(self, node: str) -> wire.NodeStatus:
+        """Say that a node does not come back, so that what it held is made anew."""
+        path = f"/v1/nodes/{quote(node)}/lost"
+        return await self._send("POST", path, None, wire.NodeStatus, repeatable=True)
+
+    async def remove_node(self, node: str) -> wire.Removed:
+        """Take a node out when all it holds is elsewhere; may take long."""
+        return await self._send("DELETE", f"/v1/nodes/{quote(node)}", None, wire.Removed)
+
+    async def set_layout(self, name: str, wish: wire.SetLayout) -> wire.VideoRecord:
+        """Have a video stored in another layout by and by."""
+        path = f"/v1/videos/{quote(name)}/layout"
+        return await self._send("PUT", path, wish, wire.VideoRecord, repeatable=True)
+
+    async def keeper(self) -> wire.KeeperStatus:
+        """Return what the keeper does."""
+        return await self._get("/v1/keeper", wire.KeeperStatus)
+
+    async def run_keeper(self) -> wire.KeeperStatus:
+        """Have the keeper look at everything now; may take long."""
+        return await self._send("POST", "/v1/keeper/run", None, wire.KeeperStatus)
+
     async def status(self) -> wire.ClusterStatus:
         """Return the cluster at a glance."""
         return await self._get("/v1/status", wire.ClusterStatus)
+
+    async def whereabouts(self) -> Whereabouts:
+        """Return where every chunk of every video lies."""
+        return await self._get("/v1/whereabouts", Whereabouts)
 
     # -- plumbing --------------------------------------------------------------------------------
 

@@ -18,11 +18,15 @@ class TransportFailure(Exception):  # internal to the data path: the session wan
         self.kind = kind
 
 
+class ReadRefused(TransportFailure):
+    """A node wants a grant, or another one."""
+
+
 def failure_from_httpx(error: httpx.HTTPError) -> TransportFailure:
     """Sort an httpx error into the kinds the session knows."""
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, httpx.ConnectError):
-        refused = "refused" in str(error).lower() or "111" in str(error)
+        refused = _was_refused(error)
         return TransportFailure(FailureKind.REFUSED if refused else FailureKind.UNREACHABLE, text)
     if isinstance(error, httpx.TimeoutException):
         return TransportFailure(FailureKind.SILENT, text)
@@ -35,10 +39,23 @@ def failure_from_httpx(error: httpx.HTTPError) -> TransportFailure:
     return TransportFailure(FailureKind.PROTOCOL, text)
 
 
+def _was_refused(error: BaseException | None) -> bool:
+    """Whether somebody there said no: a closed port, at one of a name's addresses at least."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, ConnectionRefusedError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def failure_from_status(status: int) -> TransportFailure:
     """Sort a node's refusal."""
     if status == 404:
         return TransportFailure(FailureKind.MISSING, "404")
+    if status in (401, 403):
+        return ReadRefused(FailureKind.PROTOCOL, f"status {status}")
     if status in (429, 503):
         return TransportFailure(FailureKind.BUSY, str(status))
     return TransportFailure(FailureKind.PROTOCOL, f"status {status}")

@@ -4,22 +4,25 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import httpx
 
 from smart_client import wire
 from smart_client.core.events import FailureKind
+from smart_client.transport.connection_pool import CONNECT_COMPLETE, CONNECT_STARTED, PoolLimits
 from smart_client.transport.errors import (
+    ReadRefused,
     TransportFailure,
     error_from_answer,
     failure_from_httpx,
     failure_from_status,
 )
+from smart_client.transport.incoming_answer import Landing
+from smart_client.transport.receiving_transport import LANDING, ReceivingTransport
 from smart_client.transport.tls import tls_context
 
-# Two data requests, a footer and a probe may be out at once; httpx drops idle connections beyond
-# max_keepalive_connections, so both limits are the same.
+# Two data requests, a footer and a probe may be out at once.
 CONNECTIONS_PER_NODE = 4
 
 # The session decides when a node is silent. These only bound what a bug could leave hanging.
@@ -36,8 +39,8 @@ SEND_BUFFER_BYTES = 256 * 1024
 PUT_TIMEOUT_S = 60.0
 
 
-class PieceSink(Protocol):
-    """Takes what comes of one request."""
+class PieceSink(Landing, Protocol):
+    """Takes what comes of one request; the bytes may lie in its ``room`` when it hears of them."""
 
     def connected(self, rtt_s: float) -> None:
         """A new connection was made."""
@@ -45,8 +48,8 @@ class PieceSink(Protocol):
     def first_byte(self) -> None:
         """The head of the answer is in."""
 
-    def data(self, block: bytes) -> None:
-        """The next bytes of the range."""
+    def data(self, block: bytes | memoryview) -> None:
+        """The next bytes of the range; a view lies in ``room``, if there was room."""
 
 
 class NodeTransport(Protocol):
@@ -70,21 +73,21 @@ class NodeTransport(Protocol):
 class NodeConnections:
     """Responsible for the HTTP connections to one node."""
 
-    def __init__(self, record: wire.NodeRecord, *, token: str | None = None) -> None:
+    def __init__(
+        self, record: wire.NodeRecord, *, token: str | None = None, grant: str = ""
+    ) -> None:
+        """Args: token: to write; grant: to read, where reading is signed; it may be changed."""
         self.record = record
+        self.grant = grant
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.AsyncClient(
             base_url=record.urls[0] if record.urls else "http://127.0.0.1:1",
             headers=headers,
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            transport=httpx.AsyncHTTPTransport(
-                limits=httpx.Limits(
-                    max_connections=CONNECTIONS_PER_NODE,
-                    max_keepalive_connections=CONNECTIONS_PER_NODE,
-                ),
+            transport=ReceivingTransport(
+                tls_context(record.urls),
+                limits=PoolLimits(CONNECTIONS_PER_NODE),
                 socket_options=[(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)],
-                trust_env=False,
-                verify=tls_context(record.urls),
             ),
             trust_env=False,
         )
@@ -98,9 +101,9 @@ class NodeConnections:
         last = "" if stop is None else str(stop - 1)
         request = self._http.build_request(
             "GET",
-            f"/v1/chunks/{key}",
+            f"/v1/chunks/{key}?grant={self.grant}" if self.grant else f"/v1/chunks/{key}",
             headers={"Range": f"bytes={start}-{last}", "Accept-Encoding": "identity"},
-            extensions={"trace": _ConnectClock(sink), **_timeouts(self._http)},
+            extensions={"trace": _ConnectClock(sink), LANDING: sink},
         )
         left = None if stop is None else stop - start
         try:
@@ -168,9 +171,10 @@ class NodeConnections:
         if response.is_error and response.status_code != 404:
             raise error_from_answer(response.status_code, response.content, str(response.url))
 
-    async def pull(self, key: str, urls: Sequence[str]) -> int:
+    async def pull(self, key: str, urls: Sequence[str], *, grant: str = "") -> int:
         """Make the node fetch a fragment from another one; return its size once it is on disk."""
-        answer = await self._json("POST", "/v1/pull", {"key": key, "from": list(urls)})
+        order = {"key": key, "from": list(urls), "grant": grant}
+        answer = await self._json("POST", "/v1/pull", order)
         return int(answer["size"])
 
     async def health(self) -> Mapping[str, Any]:
@@ -180,6 +184,14 @@ class NodeConnections:
     async def set_limits(self, limits: Mapping[str, float | None]) -> Mapping[str, Any]:
         """Change the node's caps while it runs."""
         return await self._json("PUT", "/v1/admin/limits", dict(limits))
+
+    async def ask(self, path: str) -> Mapping[str, Any]:
+        """Return what one of the node's lists says. Raises: as ``put``."""
+        return await self._json("GET", path, None)
+
+    async def order(self, path: str, body: object) -> Mapping[str, Any]:
+        """Send the node an order; return what became of it. Raises: as ``put``."""
+        return await self._json("POST", path, body)
 
     async def _json(self, method: str, path: str, body: object | None) -> Mapping[str, Any]:
         try:
@@ -196,14 +208,26 @@ class NodeConnections:
 class HttpNodeTransport:
     """Responsible for the connections of a session to all its nodes."""
 
-    def __init__(self, nodes: Sequence[wire.NodeRecord], *, token: str | None = None) -> None:
-        self.nodes = [NodeConnections(record, token=token) for record in nodes]
+    def __init__(
+        self, nodes: Sequence[wire.NodeRecord], *, token: str | None = None, grant: str = ""
+    ) -> None:
+        self.nodes = [NodeConnections(record, token=token, grant=grant) for record in nodes]
+        self.refused = asyncio.Event()  # set when a node does not let us read
+
+    def use_grant(self, grant: str) -> None:
+        """Read with a newer grant from now on."""
+        for node in self.nodes:
+            node.grant = grant
 
     async def fetch(
         self, node: int, key: str, start: int, stop: int | None, sink: PieceSink
     ) -> None:
         """See ``NodeTransport``."""
-        await self.nodes[node].fetch(key, start, stop, sink)
+        try:
+            await self.nodes[node].fetch(key, start, stop, sink)
+        except ReadRefused:
+            self.refused.set()
+            raise
 
     async def ping(self, node: int) -> float:
         """See ``NodeTransport``."""
@@ -215,21 +239,17 @@ class HttpNodeTransport:
 
 
 class _ConnectClock:
-    """Responsible for timing the TCP connect, by httpcore's trace extension."""
+    """Responsible for timing the TCP connect."""
 
     def __init__(self, sink: PieceSink) -> None:
         self._sink = sink
         self._began_s = 0.0
 
     async def __call__(self, name: str, _: Mapping[str, Any]) -> None:
-        if name == "connection.connect_tcp.started":
+        if name == CONNECT_STARTED:
             self._began_s = time.monotonic()
-        elif name == "connection.connect_tcp.complete":
+        elif name == CONNECT_COMPLETE:
             self._sink.connected(time.monotonic() - self._began_s)
-
-
-def _timeouts(client: httpx.AsyncClient) -> dict[str, Any]:
-    return {"timeout": client.timeout.as_dict()}
 
 
 async def _stream(
@@ -239,7 +259,7 @@ async def _stream(
     for part in parts:
         view = memoryview(part)
         for begin in range(0, len(view), SEND_BLOCK_BYTES):
-            block = bytes(view[begin : begin + SEND_BLOCK_BYTES])
-            yield block
+            block = view[begin : begin + SEND_BLOCK_BYTES]
+            yield cast(bytes, block)
             total += len(block)
             sent(total)

@@ -8,10 +8,11 @@ from aiohttp import web
 
 from smart_client import wire
 from smart_client.errors import NodeUnreachable
+from smart_client.transport.collector import Collector
 from smart_client.transport.errors import TransportFailure
 from smart_client.transport.nodes import NodeConnections
 from storage_server.node.chunk_handlers import parse_key
-from storage_server.node.errors import FragmentTooLarge, HashMismatch, StoreReadOnly
+from storage_server.node.errors import HashMismatch, StoreReadOnly
 from storage_server.node.group_commit import GroupCommit
 from storage_server.node.node_state import NodeState
 from storage_server.node.request_bodies import read_json
@@ -32,6 +33,7 @@ class PullOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     key: wire.Sha256Hex
     sources: tuple[str, ...] = msgspec.field(name="from")
+    grant: wire.GrantText = ""  # to read it there, where reading is signed
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.sources) <= _SOURCES_MAX:
@@ -39,53 +41,45 @@ class PullOrder(msgspec.Struct, frozen=True, kw_only=True):
         wire.NodeRecord(id="source", urls=self.sources)  # refuses what is not http://host:port
 
 
-class _Collector:
-    """Responsible for holding what comes, and for not holding more than a fragment."""
-
-    def __init__(self) -> None:
-        self.body = bytearray()
-
-    def connected(self, rtt_s: float) -> None:
-        """See ``PieceSink``."""
-
-    def first_byte(self) -> None:
-        """See ``PieceSink``."""
-
-    def data(self, block: bytes) -> None:
-        """See ``PieceSink``. Raises: FragmentTooLarge."""
-        if len(self.body) + len(block) > FRAGMENT_BYTES_MAX:
-            raise FragmentTooLarge(f"the source sends more than {FRAGMENT_BYTES_MAX} bytes")
-        self.body += block
-
-
-async def pull(store: GroupCommit, key: bytes, urls: Sequence[str]) -> int:
+async def pull(store: GroupCommit, key: bytes, urls: Sequence[str], *, grant: str = "") -> int:
     """Fetch a fragment from the first address that gives the right bytes, and store it.
 
     Returns: its size, once it would survive a power cut.
     Raises: NodeUnreachable: no source gave it; StoreFull, StoreReadOnly.
     """
+    put = await fetch_verified(key, urls, grant=grant)
+    await store.put(put)
+    return len(put.data)
+
+
+async def fetch_verified(key: bytes, urls: Sequence[str], *, grant: str = "") -> Put:
+    """Return a fragment from the first address that gives the right bytes.
+
+    Raises: NodeUnreachable: no source gave it.
+    """
     trouble = []
     for url in urls:
         try:
-            async with asyncio.timeout(SOURCE_TIMEOUT_S):
-                body = await _fetch(key, url)
-            put = await asyncio.to_thread(Put.verified, key, body)
-        except (TransportFailure, TimeoutError, FragmentTooLarge, HashMismatch) as error:
+            body = await fetch_from(url, key, grant=grant)
+            return await asyncio.to_thread(Put.verified, key, body)
+        except (TransportFailure, TimeoutError, HashMismatch) as error:
             trouble.append(f"{url}: {str(error) or type(error).__name__}")
-            continue
-        await store.put(put)
-        return len(body)
     raise NodeUnreachable(f"no source gave fragment {key.hex()}", detail={"tried": trouble})
 
 
-async def _fetch(key: bytes, url: str) -> bytes:
-    collector = _Collector()
-    source = NodeConnections(wire.NodeRecord(id="source", urls=(url,)))
+async def fetch_from(url: str, key: bytes, start: int = 0, *, grant: str = "") -> bytes:
+    """Return a fragment's bytes from ``start`` on, not verified.
+
+    Raises: TransportFailure, TimeoutError.
+    """
+    collector = Collector(FRAGMENT_BYTES_MAX)
+    source = NodeConnections(wire.NodeRecord(id="source", urls=(url,)), grant=grant)
     try:
-        await source.fetch(key.hex(), 0, None, collector)
+        async with asyncio.timeout(SOURCE_TIMEOUT_S):
+            await source.fetch(key.hex(), start, None, collector)
     finally:
         await source.close()
-    return bytes(collector.body)
+    return collector.body
 
 
 class PullHandler:
@@ -110,7 +104,7 @@ class PullHandler:
         if not budget.take(FRAGMENT_BYTES_MAX):
             raise HttpProblem(503, "BUSY", "too many uploads at once", headers={"Retry-After": "1"})
         try:
-            size = await pull(self._node.writer, key, order.sources)
+            size = await pull(self._node.writer, key, order.sources, grant=order.grant)
         except NodeUnreachable as error:
             raise HttpProblem(502, "NO_SOURCE", f"{error.message}: {error.detail}") from error
         finally:

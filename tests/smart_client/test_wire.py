@@ -99,3 +99,21 @@ def test_a_node_url_is_a_plain_http_origin(url: str, fine: bool) -> None:
     else:
         with pytest.raises(InvalidRequest):
             wire.decode(body, wire.NodeRecord)
+
+
+@pytest.mark.parametrize(
+    ("record", "fine"),
+    [
+        (wire.Sha256Hex, "a" * 64),
+        (wire.VideoId, "a" * 32),
+        (wire.Name, "film.mp4"),
+        (wire.NodeName, "node-1"),
+        (wire.GrantText, "1.r.a"),
+    ],
+)
+def test_a_line_end_behind_a_name_is_part_of_no_name(record, fine: str) -> None:
+    assert wire.decode(wire.encode(fine), record) == fine
+    with pytest.raises(InvalidRequest):
+        wire.decode(wire.encode(f"{fine}\n"), record)
+    with pytest.raises(ValueError, match="node url"):
+        wire.NodeRecord(id="n", urls=("http://127.0.0.1:1\n",))
