@@ -1,4 +1,4 @@
-"""The command ``redundancy``: erasure coding for files, without any server.
+"""The command ``redundancy``: erasure coding for files, and how much of it, without any server.
 
 Each handler imports what it works with when it runs, so that ``--help`` does not wait for numpy.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redundancy.errors import ExitCode, UsageError
+from redundancy.policy_options import add_policy_commands
 from redundancy.quantities import parse_size, size_text
 from redundancy.terminal import Terminal, add_command, run, top_parser
 
@@ -25,6 +26,9 @@ examples:
   redundancy repair fragments                          write the missing and bad ones anew
   redundancy decode fragments -o movie.mp4             bring the file back
   redundancy inspect fragments/movie.mp4.0-of-5.frag   what one fragment says about itself
+  redundancy plan --nodes 12 --zones 4                 which code so many nodes should hold
+  redundancy durability rs:6+3 rep:3                   how likely each is lost in a year
+  redundancy simulate                                  policies compared over years
 """
 
 _ENCODE_EXAMPLES = """\
@@ -44,7 +48,9 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = top_parser(
-        "redundancy", "Split files into fragments of which any k bring them back.", _EXAMPLES
+        "redundancy",
+        "Split files into fragments of which any k bring them back, and say which k.",
+        _EXAMPLES,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
@@ -85,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench = add_command(commands, "bench", _bench, "Measure the codecs here beside memcpy.")
     _add_scheme(bench)
     bench.add_argument("--seconds", type=float, default=5.0, help="about how long in all")
+    add_policy_commands(commands)
     return run(parser, argv)
 
 

@@ -119,6 +119,13 @@ class InvalidFragment(RedundancyError):
     exit_code = ExitCode.INTEGRITY
 
 
+class InvalidRecord(RedundancyError):
+    """A stored record that is none of ours, or damaged."""
+
+    code = "INVALID_RECORD"
+    exit_code = ExitCode.INTEGRITY
+
+
 class IntegrityMismatch(RedundancyError):
     """Bytes were read but do not match their checksum."""
 

@@ -138,10 +138,34 @@ def rebuild_fragment(
             f"the rebuilt fragment {index} is not the one that was stored",
             detail={"bad blocks": bad},
         )
-    sibling = Footer(
-        footer.label, layout, index, footer.chunk_bytes, footer.chunk_sha256, footer.checksums
+    return _finish(CodedPayload(payload, _sibling(footer, index)))
+
+
+def take_over_payload(index: int, payload: ReadableBuffer, footer: Footer) -> Fragment:
+    """Return coded fragment ``index`` as ``footer``'s layout has it, from a payload that fits.
+
+    Coded payloads do not depend on n or on copies, only what the footer says of them does.
+
+    Args:
+        payload: of coded fragment ``index`` under the same k.
+        footer: of another coded fragment of the chunk in the new layout.
+    Raises: IntegrityMismatch: the payload is not the one this footer speaks of.
+    """
+    view = as_bytes(payload)
+    if view.size != footer.payload_bytes or footer.bad_blocks(index, view, 0):
+        raise IntegrityMismatch(f"this is not the payload of fragment {index} of {footer.layout}")
+    return _finish(CodedPayload(view, _sibling(footer, index)))
+
+
+def _sibling(footer: Footer, index: int) -> Footer:
+    return Footer(
+        footer.label,
+        footer.layout,
+        index,
+        footer.chunk_bytes,
+        footer.chunk_sha256,
+        footer.checksums,
     )
-    return _finish(CodedPayload(payload, sibling))
 
 
 def _require_indices(layout: Layout, indices: Iterable[int]) -> None:
