@@ -8,6 +8,7 @@ from storage_server.catalogue.contract import Catalogue
 from storage_server.catalogue.memory import MemoryCatalogue
 from storage_server.catalogue.sqlite import SqliteCatalogue
 from support.faulty_catalogue import FaultyCatalogue
+from support.paxos_nodes import OwnPaxosCatalogue
 
 
 @dataclass(frozen=True)
@@ -21,4 +22,5 @@ KINDS = [
     CatalogueKind("memory", lambda _: MemoryCatalogue(), is_durable=False),
     CatalogueKind("faulty, but whole", lambda _: FaultyCatalogue(), is_durable=False),
     CatalogueKind("sqlite", SqliteCatalogue, is_durable=True),
+    CatalogueKind("chunkpaxos", OwnPaxosCatalogue, is_durable=True),
 ]

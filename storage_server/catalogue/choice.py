@@ -1,0 +1,40 @@
+"""Which catalogue a coordinator uses, from one word of its configuration."""
+
+import asyncio
+from pathlib import Path
+
+from redundancy.errors import ConfigError
+from storage_server.catalogue.contract import Catalogue
+from storage_server.catalogue.etcd import EtcdCatalogue
+from storage_server.catalogue.paxos import PaxosCatalogue
+from storage_server.catalogue.sqlite import SqliteCatalogue
+from storage_server.consensus.http_exchange import HttpExchange
+
+SQLITE = "sqlite"
+
+
+async def open_catalogue(
+    choice: str, directory: Path, *, node_token: str | None = None
+) -> Catalogue:
+    """Return the catalogue that ``choice`` names.
+
+    Args:
+        choice: ``sqlite`` (a file in ``directory``), ``etcd:URL,URL,...`` (an etcd cluster), or
+            ``nodes:URL,URL,...`` (ChunkPaxos on these storage nodes).
+        node_token: the secret of the nodes, where they have one.
+    Raises: ConfigError, CatalogueError, OSError.
+    """
+    kind, _, rest = choice.partition(":")
+    urls = [url.rstrip("/") for url in rest.split(",") if url]
+    if kind == SQLITE and not rest:
+        return await asyncio.to_thread(SqliteCatalogue, directory)
+    if any(not url.startswith(("http://", "https://")) for url in urls):
+        raise ConfigError(f"not the address of a server: {rest}", hint=_HINT)
+    if kind == "etcd":
+        return EtcdCatalogue(urls)
+    if kind == "nodes":
+        return PaxosCatalogue(urls, make_exchange=lambda: HttpExchange(token=node_token))
+    raise ConfigError(f"no such catalogue: {choice}", hint=_HINT)
+
+
+_HINT = "say sqlite, etcd:http://host:2379,... or nodes:http://host:8410,..."

@@ -1,0 +1,274 @@
+"""The catalogue kept by the storage nodes themselves: ChunkPaxos, one register for each key.
+
+No server beside the nodes, and no leader: a majority of them decides. Keys never wait for each
+other. A deleted key leaves its version behind, so that versions only grow.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import ClassVar
+
+import msgspec
+
+from redundancy.errors import ConfigError, EvenflowError
+from storage_server.catalogue.contract import (
+    Catalogue,
+    Conflict,
+    Entry,
+    Outcome,
+    Unknown,
+    Version,
+    Write,
+    check_key,
+)
+from storage_server.catalogue.errors import CatalogueUnavailable
+from storage_server.consensus.driver import Driver
+from storage_server.consensus.events import Settings
+from storage_server.consensus.frames import ReplyFrame, RequestFrame
+from storage_server.consensus.http_exchange import HttpExchange
+from storage_server.consensus.messages import (
+    Config,
+    Hello,
+    Install,
+    Installed,
+    Key,
+    Member,
+    Value,
+    WrongEpoch,
+)
+from storage_server.consensus.quorum import majority
+from storage_server.consensus.switch import config_key
+from storage_server.consensus.values import (
+    Collect,
+    Collected,
+    CompareAndSet,
+    Found,
+    Mismatch,
+    ReadKey,
+    Unreachable,
+    Written,
+)
+
+# A scan looks twice and wants to see the same: under steady writes it tries again so often.
+SCAN_ATTEMPTS_MAX = 10
+
+_SETTINGS = Settings()
+_numbers = count(1)
+
+
+class PaxosCatalogue(Catalogue):
+    """Responsible for one process's proposer and its connections to the nodes."""
+
+    kind: ClassVar[str] = "chunkpaxos"
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        settings: Settings = _SETTINGS,
+        make_exchange: Callable[[], HttpExchange] = HttpExchange,
+    ) -> None:
+        """Name the nodes; nothing is sent before the first request.
+
+        Args:
+            urls: of all members, when the catalogue is new; later of any, the others are learnt.
+            make_exchange: called once, in the event loop; for example with the nodes' token.
+        """
+        if len(set(urls)) != len(urls) or not urls:
+            raise ConfigError("name each node that keeps the catalogue once")
+        self._urls = tuple(urls)
+        self._make_exchange = make_exchange
+        self._settings = settings
+        self._exchange: HttpExchange | None = None
+        self._driver: Driver | None = None
+        self._connecting = asyncio.Lock()
+        self._is_closed = False
+
+    async def get(self, key: str) -> Entry | None:
+        """Return the register, or None if it is not there."""
+        check_key(key)
+        driver = await self._connected()
+        value = await self._read(driver, Key(b"", key))
+        return _entry(key, value)
+
+    async def scan(self, prefix: str) -> list[Entry]:
+        """Return the registers whose keys start with ``prefix``, in order.
+
+        Looked at twice: if no version changed between, all were like this at one instant.
+        """
+        driver = await self._connected()
+        before = await self._collect(driver, prefix)
+        for _ in range(SCAN_ATTEMPTS_MAX):
+            after = await self._collect(driver, prefix)
+            if after == before:
+                entries = (_entry(key.name, value) for key, value in after.items())
+                found = [entry for entry in entries if entry is not None]
+                return sorted(found, key=lambda entry: entry.key.encode())
+            before = after
+        raise CatalogueUnavailable("the registers change faster than they can be read")
+
+    async def batch(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Do the writes, those of one register in order, each answered on its own."""
+        driver = await self._connected()
+        outcomes = await asyncio.gather(*(self._write(driver, write) for write in writes))
+        failed = [each for each in outcomes if isinstance(each, CatalogueUnavailable)]
+        if failed and len(failed) == len(outcomes):
+            raise failed[0]
+        return [
+            Unknown(each.message) if isinstance(each, CatalogueUnavailable) else each
+            for each in outcomes
+        ]
+
+    async def change_members(self, urls: Sequence[str]) -> Config:
+        """Let other nodes keep the catalogue, from the next epoch on; return who keeps it.
+
+        Somebody else's change may come first: then that one is finished and returned. May be
+        repeated after any error, by anybody.
+        Raises: CatalogueUnavailable: a node does not answer, or too few of the old ones.
+        """
+        driver = await self._connected()
+        members, _ = await self._ask_all(urls)
+        if len(members) < len(urls):
+            raise CatalogueUnavailable("every new member must answer before it can become one")
+        current = driver.proposer.config
+        wanted = Config(current.epoch + 1, tuple(sorted(members)), current.members)
+        key = config_key(current.epoch)
+        outcome = await driver.run(CompareAndSet(key, 0, msgspec.msgpack.encode(wanted)))
+        value = await self._read(driver, key)
+        if value.payload is None:
+            raise CatalogueUnavailable(f"the change of members is not decided: {outcome}")
+        decided = msgspec.msgpack.decode(value.payload, type=Config)
+        await self._finish_switch(driver, decided)
+        return decided
+
+    async def close(self) -> None:
+        """Let go of the connections. May be called twice."""
+        self._is_closed = True
+        if self._driver is not None:
+            await self._driver.close()
+        if self._exchange is not None:
+            await self._exchange.close()
+
+    # -- operations ------------------------------------------------------------------------------
+
+    async def _read(self, driver: Driver, key: Key) -> Value:
+        for _ in range(2):
+            outcome = await driver.run(ReadKey(key))
+            if isinstance(outcome, Found):
+                return outcome.value
+            await self._help(driver)
+        raise CatalogueUnavailable(f"too few nodes answer: {outcome}")
+
+    async def _collect(self, driver: Driver, prefix: str) -> dict[Key, Value]:
+        outcome = await driver.run(Collect(prefix))
+        if not isinstance(outcome, Collected):
+            await self._help(driver)
+            raise CatalogueUnavailable(f"too few nodes answer: {outcome}")
+        values = dict(outcome.values)
+        read = await asyncio.gather(*(self._read(driver, key) for key in outcome.disputed))
+        values.update(zip(outcome.disputed, read, strict=True))
+        return {key: value for key, value in values.items() if not key.name.startswith("\0")}
+
+    async def _write(self, driver: Driver, write: Write) -> Outcome | CatalogueUnavailable:
+        key = Key(b"", write.key)
+        outcome = await driver.run(CompareAndSet(key, write.expected_version, write.value))
+        if isinstance(outcome, Written):
+            return Version(outcome.version)
+        if isinstance(outcome, Mismatch):
+            return Conflict(_entry(write.key, outcome.value))
+        await self._help(driver)
+        if isinstance(outcome, Unreachable):
+            return CatalogueUnavailable(f"too few nodes answer: {outcome.reason}")
+        return Unknown(str(outcome))
+
+    async def _help(self, driver: Driver) -> None:
+        """Something did not come through: perhaps a change of members is half done."""
+        if driver.proposer.config.previous:
+            await self._finish_switch(driver, driver.proposer.config)
+
+    async def _finish_switch(self, driver: Driver, decided: Config) -> None:
+        try:
+            await driver.switch(decided)
+        except TimeoutError as error:
+            raise CatalogueUnavailable("too few nodes answer to change the members") from error
+
+    # -- who keeps it ----------------------------------------------------------------------------
+
+    async def _connected(self) -> Driver:
+        if self._is_closed:
+            raise CatalogueUnavailable("the catalogue is closed")
+        if self._driver is None:
+            async with self._connecting:
+                if self._driver is None:
+                    config = await self._find_config()
+                    assert self._exchange is not None
+                    self._driver = Driver(config, self._exchange, settings=self._settings)
+        return self._driver
+
+    async def _find_config(self) -> Config:
+        """Return the newest epoch anybody knows of; if it is all new, begin the first."""
+        if self._exchange is None:
+            self._exchange = self._make_exchange()
+        members, configs = await self._ask_all(self._urls)
+        if configs:
+            newest = max(configs, key=lambda config: config.epoch)
+            if not newest.previous:
+                await self._begin_first(newest)
+            return newest
+        if len(members) < len(self._urls):
+            raise CatalogueUnavailable(
+                f"{len(members)} of {len(self._urls)} nodes answer, and those are new",
+                hint="start all nodes that keep the catalogue",
+            )
+        config = Config(1, tuple(sorted(members)))
+        if await self._begin_first(config) < majority(len(config.members)):
+            raise CatalogueUnavailable("another group of nodes was chosen at the same time")
+        return config
+
+    async def _begin_first(self, config: Config) -> int:
+        """Let all members serve the first epoch; return how many do. May be repeated.
+
+        A member that has nothing was never part of it: one that lost its disk has another id.
+        """
+        assert self._exchange is not None
+        exchange = self._exchange
+
+        async def install(member: Member) -> bool:
+            frame = RequestFrame(member.id, (Install(next(_numbers), config, ()),))
+            try:
+                replies = await exchange(member, frame)
+            except (EvenflowError, OSError, TimeoutError):
+                return False
+            return any(isinstance(reply, Installed) for reply in replies)
+
+        return sum(await asyncio.gather(*(install(member) for member in config.members)))
+
+    async def _ask_all(self, urls: Sequence[str]) -> tuple[list[Member], list[Config]]:
+        """Ask nodes who they are and which epoch they know of."""
+        assert self._exchange is not None
+        frame = RequestFrame("", (Hello(next(_numbers)),))
+        answers = await asyncio.gather(*(self._ask(url, frame) for url in urls))
+        members, configs = [], []
+        for url, answer in zip(urls, answers, strict=True):
+            if answer is None or not answer.member:
+                continue
+            members.append(Member(answer.member, url))
+            self._exchange.addresses[answer.member] = url
+            configs += [
+                reply.config
+                for reply in answer.replies
+                if isinstance(reply, WrongEpoch) and reply.config is not None
+            ]
+        return members, configs
+
+    async def _ask(self, url: str, frame: RequestFrame) -> ReplyFrame | None:
+        assert self._exchange is not None
+        try:
+            return await self._exchange.ask(url, frame)
+        except (EvenflowError, OSError, TimeoutError):
+            return None
+
+
+def _entry(key: str, value: Value) -> Entry | None:
+    return None if value.payload is None else Entry(key, value.payload, value.version)

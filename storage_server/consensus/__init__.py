@@ -1,0 +1,1 @@
+"""ChunkPaxos: registers agreed on by the storage nodes themselves, without a leader."""
