@@ -17,21 +17,28 @@ from storage_server.coordinator.http_edge import (
 from storage_server.coordinator.metrics import CoordinatorMetrics
 from storage_server.coordinator.ring_routes import RingRoutes
 from storage_server.coordinator.service import Coordinator
+from storage_server.coordinator.whereabouts_routes import WhereaboutsRoutes
 
 
 def make_app(
-    coordinator: Coordinator, *, token: str | None = None, body_timeout_s: float = 30.0
+    coordinator: Coordinator,
+    *,
+    token: str | None = None,
+    signs_reads: bool = False,
+    body_timeout_s: float = 30.0,
 ) -> web.Application:
     """Return the application that answers for a loaded coordinator.
 
     Args:
         token: what a request that changes something must show; None: nothing.
+        signs_reads: whether asking for a manifest needs the token too.
     """
     metrics = CoordinatorMetrics()
-    edge = Edge(metrics, token=token)
+    edge = Edge(metrics, token=token, signs_reads=signs_reads)
     app = web.Application(middlewares=[edge.answer], client_max_size=BODY_BYTES_MAX)
     app.add_routes(Api(coordinator, metrics, body_timeout_s=body_timeout_s).routes())
     app.add_routes(RingRoutes(coordinator, body_timeout_s=body_timeout_s).routes())
+    app.add_routes(WhereaboutsRoutes(coordinator).routes())
     return app
 
 
@@ -67,6 +74,10 @@ class Api:
             web.put(node, self.add_node),
             web.post(f"{node}/heartbeat", self.heartbeat),
             web.post(f"{node}/lost", self.declare_lost),
+            web.delete(node, self.remove_node),
+            web.put(f"{video}/layout", self.set_layout),
+            web.get("/v1/keeper", self.get_keeper),
+            web.post("/v1/keeper/run", self.run_keeper),
             web.get("/v1/status", self.get_status),
             web.get("/healthz", self.get_health),
             web.get("/readyz", self.get_readiness),
@@ -153,6 +164,29 @@ class Api:
         node = request.match_info["node"]
         self._members.declare_lost(node)
         return json_response(self._members.status(node))
+
+    async def remove_node(self, request: web.Request) -> web.Response:
+        """Take a node out when everything it holds is elsewhere."""
+        node = request.match_info["node"]
+        moved = await self._coordinator.emptier.remove(node)
+        return json_response(wire.Removed(node=node, moved=moved))
+
+    # -- keeping ---------------------------------------------------------------------------------
+
+    async def set_layout(self, request: web.Request) -> web.Response:
+        """Say how a stored video is to be stored from now on; the keeper sees to it."""
+        wish = await self._read(request, wire.SetLayout)
+        record = await self._uploads.set_layout(_name(request), wish.redundancy)
+        self._coordinator.keeper.wake()
+        return json_response(record)
+
+    async def get_keeper(self, _: web.Request) -> web.Response:
+        """Return what the keeper does."""
+        return json_response(self._coordinator.keeper.status())
+
+    async def run_keeper(self, _: web.Request) -> web.Response:
+        """Compare what all nodes hold with what they should, and mend what can be mended now."""
+        return json_response(await self._coordinator.keeper.run_now())
 
     # -- watching --------------------------------------------------------------------------------
 

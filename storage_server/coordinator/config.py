@@ -5,8 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from redundancy.errors import ConfigError
+from storage_server.catalogue.choice import SQLITE
 from storage_server.coordinator.failure_detector import DetectorLimits
-from storage_server.node.config import is_loopback, parse_address, read_token
+from storage_server.coordinator.keeper.limits import KeeperLimits
+from storage_server.node.config import (
+    add_read_keys_argument,
+    is_loopback,
+    parse_address,
+    read_token,
+)
 
 DEFAULT_LISTEN = "127.0.0.1:8400"
 
@@ -19,8 +26,11 @@ class CoordinatorConfig:
     host: str = "127.0.0.1"
     port: int = 0  # 0: any free one
     token: str | None = field(default=None, repr=False)
+    read_keys: Path | None = None  # with it, manifests carry a grant to read
     insecure: bool = False
+    catalogue: str = SQLITE  # see ``storage_server.catalogue.choice``
     detector: DetectorLimits = field(default_factory=DetectorLimits)
+    keeper: KeeperLimits = field(default_factory=KeeperLimits)
     keepalive_s: float = 75.0
     body_timeout_s: float = 30.0  # for a whole request body
     drain_s: float = 5.0  # for requests under way when it is told to stop
@@ -48,13 +58,21 @@ class CoordinatorConfig:
             host=host,
             port=port,
             token=read_token(Path(args.token_file)) if args.token_file else None,
+            read_keys=Path(args.read_keys) if args.read_keys else None,
             insecure=args.insecure,
+            catalogue=args.catalogue,
         )
 
 
 def add_coordinator_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of one coordinator to a command."""
     parser.add_argument("--data", required=True, metavar="DIR", help="where the catalogue is kept")
+    parser.add_argument(
+        "--catalogue",
+        default=SQLITE,
+        metavar="WHERE",
+        help="sqlite (in --data), etcd:URL,URL,... or nodes:URL,URL,... (default: sqlite)",
+    )
     parser.add_argument(
         "--listen",
         default=DEFAULT_LISTEN,
@@ -64,6 +82,7 @@ def add_coordinator_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token-file", metavar="FILE", help="secret for writing; the nodes need the same"
     )
+    add_read_keys_argument(parser)
     parser.add_argument(
         "--insecure", action="store_true", help="let anyone on the network change and delete"
     )

@@ -51,3 +51,11 @@ class MoveFailed(CoordinatorError):
     code = "MOVE_FAILED"
     exit_code = ExitCode.TEMPORARY
     retryable = True
+
+
+class NotTheKeeper(CoordinatorError):
+    """Another coordinator of the same catalogue repairs and moves."""
+
+    code = "NOT_THE_KEEPER"
+    exit_code = ExitCode.TEMPORARY
+    retryable = True

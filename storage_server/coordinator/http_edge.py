@@ -35,6 +35,8 @@ _STATUS_BY_EXIT = {
     ExitCode.CONFIG: 503,
 }
 
+_MANIFEST_PATH_END = "/manifest"
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 Record = TypeVar("Record")
@@ -98,8 +100,12 @@ def conditional_response(request: web.Request, body: bytes, etag: str) -> web.Re
 class Edge:
     """Responsible for every request being allowed, counted and answered, errors included."""
 
-    def __init__(self, metrics: CoordinatorMetrics, *, token: str | None) -> None:
+    def __init__(
+        self, metrics: CoordinatorMetrics, *, token: str | None, signs_reads: bool = False
+    ) -> None:
+        """Args: signs_reads: manifests carry a grant, so they are for those with the token."""
         self._metrics = metrics
+        self._signs_reads = signs_reads
         self._token = token.encode() if token is not None else None
 
     @web.middleware
@@ -138,18 +144,23 @@ class Edge:
     def _check_access(self, request: web.Request) -> None:
         """Raises: AccessDenied."""
         if request.method in ("GET", "HEAD"):
+            if self._signs_reads and request.path.endswith(_MANIFEST_PATH_END):
+                self._require_token(request, "this lets you read, so it needs")
             return
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != request.host:
             # A page from elsewhere in the user's own browser reaches loopback without a token.
             raise AccessDenied("requests from other web pages change nothing here")
+        self._require_token(request, "this changes something, so it needs")
+
+    def _require_token(self, request: web.Request, because: str) -> None:
         if self._token is None:
             return
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         given_bytes = given.strip().encode("utf-8", "replace")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given_bytes, self._token):
             raise AccessDenied(
-                "this changes something, so it needs the coordinator's token",
+                f"{because} the coordinator's token",
                 hint="give it with --token-file FILE",
             )
 

@@ -87,6 +87,18 @@ class Library:
         known = {video.id for video in self.videos.values()} | self.trash
         return [video_id for video_id in self._by_video if video_id not in known]
 
+    async def refresh(self, registers: Registers) -> None:
+        """Read again what others may have written since."""
+        known = set(self._groups)
+        groups = await registers.scan("group/", wire.GroupRecord)
+        for group in groups:
+            self.put_group(group.key, group.record, group.version)
+        for key in known - {group.key for group in groups}:
+            self.drop_group(key)
+        for video in await registers.scan("video/", wire.VideoRecord):
+            if video.record.id not in self.trash:
+                self.put_video(video.record)
+
     def put_video(self, record: wire.VideoRecord) -> None:
         """Take note of a video's register."""
         self.videos[record.name] = record
@@ -145,6 +157,19 @@ class Library:
         return {
             shape for key in self._by_video.get(video_id, ()) for shape in self._groups[key].shapes
         }
+
+    def groups_of(self, video_id: str) -> list[tuple[str, frozenset[ChunkShape]]]:
+        """Return a video's groups in order, with the shapes of their chunks."""
+        return [(key, self._groups[key].shapes) for key in sorted(self._by_video.get(video_id, ()))]
+
+    def group_version(self, key: str) -> int:
+        """Return the version of a group's register that is known; 0: none."""
+        totals = self._groups.get(key)
+        return totals.version if totals else 0
+
+    def video(self, video_id: str) -> wire.VideoRecord | None:
+        """Return a video's register by its id."""
+        return next((each for each in self.videos.values() if each.id == video_id), None)
 
     def nodes_of(self, video_id: str) -> set[str]:
         """Return the nodes that hold fragments of a video."""

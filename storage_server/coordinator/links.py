@@ -11,6 +11,7 @@ from smart_client.errors import NodeUnreachable
 from smart_client.transport.errors import TransportFailure
 from smart_client.transport.nodes import NodeConnections
 from storage_server.coordinator.membership import Membership
+from storage_server.read_keys import ReadGrants
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,10 @@ ORDER_TIMEOUT_S = 30.0
 class NodeLinks:
     """Responsible for one set of connections per node, made anew when its address changes."""
 
-    def __init__(self, members: Membership, *, token: str | None = None) -> None:
+    def __init__(
+        self, members: Membership, *, token: str | None = None, grants: ReadGrants | None = None
+    ) -> None:
+        self.grants = grants or ReadGrants()  # what nodes need to read from each other
         self._members = members
         self._token = token
         self._links: dict[str, NodeConnections] = {}

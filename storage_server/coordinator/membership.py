@@ -209,6 +209,11 @@ class Membership:
             )
         return nodes
 
+    def requests_in_flight(self, node: str) -> int:
+        """Return how many requests a node had under way when it last said so."""
+        said = self._said.get(node)
+        return said.requests_in_flight if said else 0
+
     def counts(self) -> NodeCounts:
         """Return how many nodes there are to choose from."""
         self.advance()

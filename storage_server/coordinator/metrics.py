@@ -35,6 +35,8 @@ class CoordinatorMetrics:
         for name, value in _gauges(status):
             lines.append(f"# TYPE {_PREFIX}_{name} gauge")
             lines.append(f"{_PREFIX}_{name} {value:.12g}")
+        if status.keeper is not None:
+            lines.extend(_keeper_lines(status.keeper))
         lines.append(f"# TYPE {_PREFIX}_node_state gauge")
         for node in status.nodes:
             labels = f'node="{node.record.id}",state="{node.state}"'
@@ -50,5 +52,24 @@ def _gauges(status: wire.ClusterStatus) -> Iterable[tuple[str, float]]:
     yield "stored_bytes", status.stored_bytes
     yield "video_bytes", status.video_bytes
     yield "uptime_seconds", status.uptime_s
+    if status.keeper is not None:
+        yield "keeper_is_here", status.keeper.is_keeper
+        yield "keeper_groups_left", status.keeper.groups_left
+        yield "keeper_fragments_missing", status.keeper.fragments_missing
+        yield "keeper_chunks_stuck", len(status.keeper.stuck)
+        yield "keeper_drops_waiting", status.keeper.drops_waiting
     for state in ("up", "suspect", "lost", "unknown"):
         yield f"nodes_{state}", sum(node.state == state for node in status.nodes)
+
+
+def _keeper_lines(keeper: wire.KeeperStatus) -> Iterable[str]:
+    yield f"# TYPE {_PREFIX}_keeper_chunks_total counter"
+    for kind in ("repair", "move", "migrate", "trim"):
+        yield f'{_PREFIX}_keeper_chunks_total{{kind="{kind}"}} {keeper.done.get(kind, 0)}'
+    for name, value in (
+        ("failed", keeper.failed),
+        ("received_bytes", keeper.received_bytes),
+        ("collected", keeper.collected),
+    ):
+        yield f"# TYPE {_PREFIX}_keeper_{name}_total counter"
+        yield f"{_PREFIX}_keeper_{name}_total {value}"

@@ -16,13 +16,13 @@ from aiohttp import web
 
 from redundancy.errors import ExitCode
 from redundancy.terminal import Terminal
-from storage_server.catalogue.sqlite import SqliteCatalogue
+from storage_server.catalogue.choice import open_catalogue
 from storage_server.coordinator.app import make_app
 from storage_server.coordinator.config import CoordinatorConfig
 from storage_server.coordinator.service import Coordinator
 from storage_server.listening import address_errors, bound_socket, url_of
-from storage_server.logs import log_to_stderr
 from storage_server.node.http_server import HEADER_BYTES_MAX, require_c_parser
+from storage_server.read_keys import KeyFile, ReadGrants
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +44,26 @@ async def running_coordinator(config: CoordinatorConfig) -> AsyncIterator[Runnin
     require_c_parser()
     async with contextlib.AsyncExitStack() as stack:
         bound = stack.enter_context(bound_socket(config.host, config.port))
-        catalogue = await asyncio.to_thread(SqliteCatalogue, config.data_dir)
+        catalogue = await open_catalogue(config.catalogue, config.data_dir, node_token=config.token)
         stack.push_async_callback(catalogue.close)
-        coordinator = Coordinator(catalogue, limits=config.detector, token=config.token)
+        read_keys = KeyFile(config.read_keys) if config.read_keys else None
+        coordinator = Coordinator(
+            catalogue,
+            limits=config.detector,
+            keeper=config.keeper,
+            token=config.token,
+            grants=ReadGrants(read_keys),
+        )
         coordinator.url = url_of(bound)
         await coordinator.load()
         await stack.enter_async_context(coordinator.running())
         runner = web.AppRunner(
-            make_app(coordinator, token=config.token, body_timeout_s=config.body_timeout_s),
+            make_app(
+                coordinator,
+                token=config.token,
+                signs_reads=config.read_keys is not None,
+                body_timeout_s=config.body_timeout_s,
+            ),
             access_log=None,
             keepalive_timeout=config.keepalive_s,
             max_line_size=HEADER_BYTES_MAX,
@@ -70,7 +82,6 @@ def run_coordinator(config: CoordinatorConfig, terminal: Terminal) -> int:
 
     Raises: ConfigError, CatalogueError, RegisterDamaged, OSError: it could not start.
     """
-    log_to_stderr(terminal)
     asyncio.run(_run(config, terminal))
     return ExitCode.OK
 

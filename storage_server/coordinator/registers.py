@@ -38,6 +38,7 @@ class Views(msgspec.Struct, frozen=True, kw_only=True):
 
     v: int = wire.WIRE_VERSION
     count: wire.Count = 0
+    level: float | None = None  # views that fade, see ``redundancy.popularity``; None: none yet
     flush: str = ""  # of the last addition, so that one without an answer is not repeated
 
 

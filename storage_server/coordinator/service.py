@@ -15,6 +15,10 @@ from storage_server.coordinator.failure_detector import (
     FailureDetector,
     NodeState,
 )
+from storage_server.coordinator.keeper.advice import Advisor
+from storage_server.coordinator.keeper.keeper import Keeper
+from storage_server.coordinator.keeper.limits import KeeperLimits
+from storage_server.coordinator.keeper.tools import Tools
 from storage_server.coordinator.library import Library, VideoHealth, survey
 from storage_server.coordinator.links import NodeLinks, Pinger
 from storage_server.coordinator.membership import Membership
@@ -23,6 +27,7 @@ from storage_server.coordinator.trash import TrashSweeper
 from storage_server.coordinator.uploads import Uploads
 from storage_server.coordinator.videos import Videos
 from storage_server.coordinator.views import FLUSH_INTERVAL_S, ViewCounter
+from storage_server.read_keys import ReadGrants
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +46,16 @@ class Coordinator:
         catalogue: Catalogue,
         *,
         limits: DetectorLimits | None = None,
+        keeper: KeeperLimits | None = None,
         token: str | None = None,
+        grants: ReadGrants | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Put the parts together; call ``load`` before anything else.
 
         Args:
             token: shown to nodes that ask for one.
+            grants: what readers are given, where reading is signed.
             clock: monotonic seconds.
         """
         self._clock = clock
@@ -57,7 +65,7 @@ class Coordinator:
         self.library = Library()
         detector = FailureDetector(limits or DetectorLimits(), clock())
         self.members = Membership(self.registers, detector, clock)
-        self.links = NodeLinks(self.members, token=token)
+        self.links = NodeLinks(self.members, token=token, grants=grants)
         self.pinger = Pinger(self.members, self.links, self.library.holds_fragments)
         self.views = ViewCounter(self.registers)
         self.trash = TrashSweeper(self.registers, self.library, self.members, self.links)
@@ -65,6 +73,7 @@ class Coordinator:
         self.videos = Videos(
             self.registers, self.library, self.members, views=self.views, trash=self.trash
         )
+        self.videos.grants = self.links.grants
         self.uploads = Uploads(
             self.registers,
             self.videos,
@@ -72,14 +81,14 @@ class Coordinator:
             members=self.members,
             placement=placement,
         )
-        self.emptier = NodeEmptier(
-            self.registers,
-            self.library,
-            self.members,
-            links=self.links,
-            uploads=self.uploads,
-            placement=placement,
+        tools = Tools(
+            self.registers, self.library, self.members, self.links, keeper or KeeperLimits(), clock
         )
+        self.keeper = Keeper(tools, placement)
+        self.keeper.advisor = Advisor(
+            tools, uploads=self.uploads, views=self.views, wall_clock=time.time
+        )
+        self.emptier = NodeEmptier(tools, self.keeper, uploads=self.uploads, placement=placement)
         self._surveyed: tuple[tuple[int, int], dict[str, VideoHealth]] = ((-1, -1), {})
         self._surveyed_at_s = float("-inf")
 
@@ -99,7 +108,13 @@ class Coordinator:
         """Do the background work while this is entered; write the last views on the way out."""
         tasks = [
             asyncio.create_task(_for_ever(work))
-            for work in (self.pinger.run, self.trash.run, self._flush_views, self._watch_nodes)
+            for work in (
+                self.pinger.run,
+                self.trash.run,
+                self.keeper.run,
+                self._flush_views,
+                self._watch_nodes,
+            )
         ]
         try:
             yield
@@ -108,6 +123,7 @@ class Coordinator:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.views.flush()
+            await self.keeper.stop()
             await self.links.close()
 
     # -- the cluster at a glance -----------------------------------------------------------------
@@ -142,6 +158,7 @@ class Coordinator:
             unplayable=tuple(library.names(unplayable)),
             fragile=tuple(library.names(fragile)),
             deleting=len(library.trash),
+            keeper=self.keeper.status(),
         )
 
     def _survey(self) -> dict[str, VideoHealth]:

@@ -11,6 +11,8 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
+from msgspec import structs
+
 from redundancy.errors import NoSpace, TooFewNodes
 from redundancy.placement import Demand, Placement
 from redundancy.rows import CHUNK_BYTES_MAX
@@ -150,6 +152,8 @@ class Uploads:
             created_at_s=video.created_at_s,
             layout=video.layout,
             reason=video.reason,
+            wish=video.wish,
+            laid_out_at_s=video.laid_out_at_s,
             size=video.size,
             media=wish.media,
             renditions=wish.renditions,
@@ -169,6 +173,46 @@ class Uploads:
         self._library.put_video(ready)
         return ready
 
+    async def set_layout(self, name: str, wish: str) -> wire.VideoRecord:
+        """Say how a ready video is to be stored from now on; ``auto`` leaves it to the policy.
+
+        Raises: VideoNotFound, InvalidScheme, InvalidRequest, TooFewNodesUp, Conflict.
+        """
+        video = await self._videos.find_ready(name)
+        if wish == AUTO:
+            return await self._lay_out(video, video.layout, video.reason, None)
+        choice = choose_layout(wish, self._members.counts())
+        layout = wire.LayoutRecord.of(choice.layout)
+        return await self._lay_out(video, layout, choice.reason, layout)
+
+    async def follow_policy(
+        self, video: wire.VideoRecord, layout: wire.LayoutRecord, reason: str
+    ) -> wire.VideoRecord:
+        """Give a video the layout a policy wishes for it. Raises: as ``set_layout``."""
+        return await self._lay_out(video, layout, reason, video.wish)
+
+    async def _lay_out(
+        self,
+        video: wire.VideoRecord,
+        layout: wire.LayoutRecord,
+        reason: str,
+        wish: wire.LayoutRecord | None,
+    ) -> wire.VideoRecord:
+        now_s = self._wall_clock()
+
+        def change(there: wire.VideoRecord | None) -> wire.VideoRecord | None:
+            if there is None or (there.id, there.state) != (video.id, "ready"):
+                return there
+            changed_at_s = there.laid_out_at_s if there.layout == layout else now_s
+            return structs.replace(
+                there, layout=layout, reason=reason, wish=wish, laid_out_at_s=changed_at_s
+            )
+
+        await self._registers.update(video_key(video.name), wire.VideoRecord, change)
+        stored = await self._videos.find(video.name)
+        self._library.put_video(stored.record)
+        return stored.record
+
     # -- inside ----------------------------------------------------------------------------------
 
     async def _find(self, name: str, video_id: str) -> wire.VideoRecord:
@@ -178,13 +222,15 @@ class Uploads:
         self, wish: wire.CreateVideo, registered: wire.VideoRecord | None
     ) -> wire.VideoRecord:
         choice = choose_layout(wish.redundancy, self._members.counts())
+        layout = wire.LayoutRecord.of(choice.layout)
         return wire.VideoRecord(
             id=registered.id if registered else uuid.uuid4().hex,
             name=wish.name,
             state="uploading",
             created_at_s=self._wall_clock(),
-            layout=wire.LayoutRecord.of(choice.layout),
+            layout=layout,
             reason=choice.reason,
+            wish=None if wish.redundancy == AUTO else layout,
             size=wish.size,
             media=wish.media,
         )
@@ -198,7 +244,7 @@ class Uploads:
             if chunk.offset != offset:
                 raise InvalidRequest(f"chunk {chunk.number} does not follow the one before it")
             offset += chunk.size
-            if chunk.layout != video.layout:
+            if chunk.layout != video.layout and video.state != "ready":
                 raise InvalidRequest(
                     f"chunk {chunk.number} is {chunk.layout.to_layout()}, the video is "
                     f"{video.layout.to_layout()}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import xxhash
 
 from redundancy.placement import Demand, PlacementNode, RingPlacement
+from redundancy.popularity import is_view
 from redundancy.scheme import Layout, Scheme
 from smart_client import wire
 from smart_client.errors import InvalidRequest, NameTaken, TooFewNodesUp, VideoNotFound
@@ -23,7 +24,8 @@ from storage_server.coordinator.registers import (
     video_key,
 )
 from storage_server.coordinator.trash import TrashSweeper
-from storage_server.coordinator.views import ViewCounter, is_counted
+from storage_server.coordinator.views import ViewCounter
+from storage_server.read_keys import VIDEO_GRANT_S, ReadGrants
 
 # What a name is registered with before anybody uploads to it.
 _NOTHING_STORED = wire.LayoutRecord(k=1, n=1)
@@ -65,6 +67,7 @@ class Videos:
         self._trash = trash
         self._wall_clock = wall_clock
         self._ring = RingPlacement()
+        self.grants = ReadGrants()  # what manifests carry
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -120,8 +123,16 @@ class Videos:
         nodes = self._members.records_of(
             fragment.node for chunk in chunks for fragment in chunk.fragments
         )
+        grant = self.grants.for_video(video.id)
         try:
-            whole = wire.Manifest(video=video, rendition=described, chunks=chunks, nodes=nodes)
+            whole = wire.Manifest(
+                video=video,
+                rendition=described,
+                chunks=chunks,
+                nodes=nodes,
+                read_grant=grant,
+                read_grant_s=VIDEO_GRANT_S if grant else 0.0,
+            )
         except ValueError as error:
             raise RegisterDamaged(f"the groups of '{name}' do not fit: {error}") from error
         body = wire.encode(whole)
@@ -173,9 +184,7 @@ class Videos:
         """Count a playback once if it was long enough; return whether it was, and all views."""
         video = await self.find_ready(name)
         duration_s = max((each.duration_s for each in video.renditions), default=0.0)
-        is_new = is_counted(view.played_s, duration_s) and self._views.count(
-            video.id, view.playback
-        )
+        is_new = is_view(view.played_s, duration_s) and self._views.count(video.id, view.playback)
         return is_new, self._views.views(video.id)
 
     # -- servers of names ------------------------------------------------------------------------

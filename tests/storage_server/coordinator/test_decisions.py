@@ -28,7 +28,7 @@ from storage_server.coordinator.registers import (
     groups_prefix,
     parse_group_key,
 )
-from storage_server.coordinator.views import PLAYBACKS_REMEMBERED_MAX, ViewCounter, is_counted
+from storage_server.coordinator.views import PLAYBACKS_REMEMBERED_MAX, ViewCounter
 from support.faulty_catalogue import FaultyCatalogue
 from support.running_cluster import CHUNK_BYTES, chunk_record
 
@@ -208,22 +208,6 @@ def test_a_register_that_cannot_be_read_is_named():
 
 
 # -- views -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("played_s", "duration_s", "counts"),
-    [
-        (30, 0, True),
-        (29.9, 0, False),
-        (10, 40, True),
-        (9.9, 40, False),
-        (29.9, 7200, False),
-        (30, 7200, True),
-        (0, 0, False),
-    ],
-)
-def test_a_playback_counts_from_half_a_minute_or_a_quarter(played_s, duration_s, counts):
-    assert is_counted(played_s, duration_s) is counts
 
 
 def test_playbacks_are_remembered_without_bound_on_time_but_on_memory():

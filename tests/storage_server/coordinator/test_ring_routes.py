@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from smart_client import wire
-from storage_server.coordinator.emptying import Move, redirected
+from storage_server.coordinator.keeper.jobs import replaced
 from support.running_cluster import (
     FAST_LIMITS,
     Cluster,
@@ -359,9 +359,9 @@ def group_of(*nodes: str) -> wire.GroupRecord:
     return wire.GroupRecord(chunks=(chunk,))
 
 
-def test_a_record_is_redirected_only_from_where_the_fragment_is_to_where_none_is():
-    before = group_of("a", "b")
-    move = Move(group="g", chunk=0, index=0, key="0" * 64, source="a", target="c")
-    assert redirected(before, move) == group_of("c", "b")
-    assert redirected(group_of("d", "b"), move) == group_of("d", "b")  # moved by somebody else
-    assert redirected(group_of("a", "c"), move) == group_of("a", "c")  # would be two on one node
+def test_a_record_is_changed_only_if_the_chunk_is_as_it_was_planned_for():
+    before, after = group_of("a", "b"), group_of("c", "b")
+    (was,), (wanted,) = before.chunks, after.chunks
+    assert replaced(before, was, wanted) == after
+    assert replaced(group_of("d", "b"), was, wanted) == group_of("d", "b")  # by somebody else
+    assert replaced(None, was, wanted) is None

@@ -1,0 +1,1 @@
+"""What looks after stored fragments: repairs, moves, lays out anew and collects them."""

@@ -1,0 +1,52 @@
+"""``storage-server exposure``: which box may I unplug?"""
+
+import argparse
+import asyncio
+
+from redundancy.errors import UsageError
+from redundancy.policy_options import share
+from redundancy.terminal import Terminal
+from smart_client.transport.coordinator import CoordinatorClient
+from smart_client.whereabouts import Whereabouts
+from storage_server.config import AdminConfig
+from storage_server.exposure_report import answer_for, overview
+
+# As in the model: what home machines reach.
+UPTIME = 0.97
+
+
+def exposure(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Tell what the loss of each node, and of two and three, would do to which videos."""
+    told = asyncio.run(_ask(AdminConfig.from_args(args)))
+    if args.nodes:
+        answer = answer_for(told, args.nodes)
+    else:
+        nodes = [each.record.id for each in told.nodes]
+        answer = overview(told, uptime_of(args.uptime, nodes))
+    terminal.result(answer.payload, answer.text)
+    return answer.exit_code
+
+
+def uptime_of(words: list[str], nodes: list[str]) -> dict[str, float]:
+    """Return each node's uptime from words such as ``99%`` and ``attic-pi=80%``.
+
+    Raises: UsageError.
+    """
+    found = dict.fromkeys(nodes, UPTIME)
+    for word in sorted(words, key=lambda each: "=" in each):
+        node, _, text = word.rpartition("=")
+        if node and node not in found:
+            raise UsageError(f"--uptime names no node: '{node}'", hint=f"there are {nodes}")
+        try:
+            value = share(text)
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"--uptime: {error}") from error
+        if value > 1:
+            raise UsageError(f"--uptime: no more than 100%, got {text}")
+        found.update(dict.fromkeys([node] if node else nodes, value))
+    return found
+
+
+async def _ask(config: AdminConfig) -> Whereabouts:
+    async with CoordinatorClient(config.coordinators, token=config.token) as client:
+        return await client.whereabouts()

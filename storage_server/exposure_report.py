@@ -1,0 +1,194 @@
+"""What ``storage-server exposure`` tells, for people and for programs. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from redundancy.errors import ExitCode
+from redundancy.exposure import Chance, Exposure, Harm, Pieces
+from redundancy.tables import table
+from smart_client.whereabouts import Whereabouts
+
+# More names than this in one cell are only counted.
+_NAMES_SHOWN = 3
+
+# So many of the worst combinations of each size are shown.
+_WORST_SHOWN = 4
+
+_COMBINED_MAX = 3
+
+_HEAD = ("NODE", "STATE", "IF YOU UNPLUG IT", "IF ITS DATA IS GONE")
+
+
+def exposure_of(told: Whereabouts) -> Exposure:
+    """Return what judges missing nodes, from what a coordinator told.
+
+    A node that is suspect or was not heard yet is away: its data may come back. What is lost, or
+    not registered any more, is gone.
+    """
+    shapes = [
+        Pieces(
+            shape.k,
+            tuple(told.names[node] for node in shape.coded),
+            tuple(told.names[node] for node in shape.copies),
+        )
+        for shape in told.shapes
+    ]
+    states = {each.record.id: each.state for each in told.nodes}
+    return Exposure(
+        {video.name: [shapes[position] for position in video.shapes] for video in told.videos},
+        list(states),
+        away=[node for node, state in states.items() if state not in ("up", "lost")],
+        gone=[node for node, state in states.items() if state == "lost"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The command's one result."""
+
+    payload: dict[str, object]
+    text: str
+    exit_code: ExitCode
+
+
+def overview(told: Whereabouts, uptime: Mapping[str, float]) -> Answer:
+    """Return the one screen: each node, every two and three, and what is to be expected."""
+    exposure = exposure_of(told)
+    states = {each.record.id: each.state for each in told.nodes}
+    now = exposure.now()
+    sizes = range(1, min(_COMBINED_MAX, len(exposure.nodes)) + 1)
+    harms = {size: list(exposure.harms(size)) for size in sizes}
+    total, each = exposure.expected(uptime)
+    singles = harms.get(1, [])
+    lines = [*_now_lines(now, states, len(exposure.videos)), ""]
+    if singles:
+        rows = [_node_row(harm, states[harm.nodes[0]]) for harm in singles]
+        lines += [table(_HEAD, rows), ""]
+    for size in sizes:
+        lines += _combined_lines(size, harms[size], harms.get(size - 1, []) if size > 1 else [])
+    if exposure.nodes:
+        lines += ["", _expected_line(total, each, uptime)]
+    payload = {
+        "videos": len(exposure.videos),
+        "nodes": [{"id": node, "state": state} for node, state in states.items()],
+        "now": _harm_json(now),
+        "combinations": [_harm_json(harm) for size in sizes for harm in harms[size]],
+        "expected_unplayable": {"low": total.low, "high": total.high},
+        "uptime": dict(uptime),
+    }
+    is_safe = all(harm.is_safe for harm in singles) and now.is_safe
+    return Answer(payload, "\n".join(lines), ExitCode.OK if is_safe else ExitCode.PARTIAL)
+
+
+def answer_for(told: Whereabouts, nodes: Sequence[str]) -> Answer:
+    """Return what it does when exactly these nodes go. Raises: UsageError: there is no such one."""
+    exposure = exposure_of(told)
+    harm = exposure.harm(nodes)
+    named = " + ".join(harm.nodes)
+    lines = [
+        f"without {named}: {_stops(harm)}",
+        f"if the data on {'it' if len(harm.nodes) == 1 else 'them'} is gone: {_loses(harm)}",
+    ]
+    now = exposure.now()
+    if not now.is_safe:
+        lines.append(f"besides, already now: {_both(now)}")
+    code = ExitCode.OK if harm.is_safe else ExitCode.PARTIAL
+    return Answer({**_harm_json(harm), "now": _harm_json(now)}, "\n".join(lines), code)
+
+
+def _now_lines(now: Harm, states: Mapping[str, str], videos: int) -> list[str]:
+    away = [f"{node} ({state})" for node, state in states.items() if state != "up"]
+    nodes = f"{len(states)} node{'s' * (len(states) != 1)}"
+    up = "all up" if not away else f"not up: {', '.join(away)}"
+    counted = f"{videos} video{'s' * (videos != 1)} on {nodes}, {up}"
+    return [counted] if now.is_safe else [counted, f"already now: {_both(now)}"]
+
+
+def _both(harm: Harm) -> str:
+    found = []
+    if harm.stopped:
+        found.append(_stops(harm))
+    if harm.lost:
+        found.append(_loses(harm))
+    return "; ".join(found)
+
+
+def _node_row(harm: Harm, state: str) -> tuple[str, ...]:
+    unplugged = "safe" if not harm.stopped else _stops(harm)
+    return (harm.nodes[0], state, unplugged, _loses(harm))
+
+
+def _stops(harm: Harm) -> str:
+    if not harm.stopped:
+        return "every video plays on"
+    return f"{_counted(harm.stopped)} stop{'s' if len(harm.stopped) == 1 else ''}: " + _names(
+        harm.stopped
+    )
+
+
+def _loses(harm: Harm) -> str:
+    if not harm.lost:
+        return "nothing is lost"
+    return f"{_counted(harm.lost)} lost: {_names(harm.lost)}"
+
+
+def _counted(names: Sequence[str]) -> str:
+    return f"{len(names)} video{'s' if len(names) > 1 else ''}"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _combined_lines(size: int, harms: Sequence[Harm], smaller: Sequence[Harm]) -> list[str]:
+    """Return how many of the combinations do harm, and the worst that are news."""
+    bad = [harm for harm in harms if not harm.is_safe]
+    what = f"any {size} node{'s' * (size > 1)}"
+    if not bad:
+        return [f"{what}: safe, all {len(harms)} combinations" if size > 1 else f"{what}: safe"]
+    if size == 1:
+        return []  # the table has said it
+    stopping, losing = sum(bool(each.stopped) for each in bad), sum(bool(each.lost) for each in bad)
+    lines = [
+        f"{what}: {stopping} of {len(harms)} combinations stop videos, {losing} lose videos "
+        "if the data is gone"
+    ]
+    known = [(set(each.nodes), each) for each in smaller if not each.is_safe]
+
+    def is_news(harm: Harm) -> bool:
+        """Whether it harms a video that no smaller part of it harms."""
+        stopped, lost = set(harm.stopped), set(harm.lost)
+        for nodes, each in known:
+            if nodes < set(harm.nodes):
+                stopped -= set(each.stopped)
+                lost -= set(each.lost)
+        return bool(stopped or lost)
+
+    news = sorted(filter(is_news, bad), key=lambda each: (-len(each.lost), -len(each.stopped)))
+    lines += [f"  {' + '.join(each.nodes)}: {_both(each)}" for each in news[:_WORST_SHOWN]]
+    if len(news) > _WORST_SHOWN:
+        lines.append(f"  and {len(news) - _WORST_SHOWN} more; --json lists them all")
+    return lines
+
+
+def _expected_line(total: Chance, each: Mapping[str, Chance], uptime: Mapping[str, float]) -> str:
+    shares = sorted(set(uptime.values()))
+    up = f"{shares[0]:.2%}" if len(shares) == 1 else f"{min(shares):.2%} to {max(shares):.2%}"
+    line = f"with nodes up {up} of the time, each by itself: {_chance(total)} of {len(each)} videos"
+    line += " cannot be played at a random moment"
+    worst = max(each, key=lambda name: each[name].high, default=None)
+    if worst is None or not each[worst].high:
+        return line
+    hours = each[worst].high * 365.25 * 24
+    return f"{line}; the worst, {worst}, {hours:.1f} hours a year"
+
+
+def _chance(chance: Chance) -> str:
+    if chance.high - chance.low <= 0.005 * chance.high:
+        return f"{chance.high:.2g}"
+    return f"{chance.low:.2g} to {chance.high:.2g}"
+
+
+def _harm_json(harm: Harm) -> dict[str, object]:
+    return {"nodes": harm.nodes, "stopped": harm.stopped, "lost": harm.lost, "safe": harm.is_safe}
