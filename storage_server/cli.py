@@ -19,7 +19,10 @@ from redundancy.terminal import (
 )
 from storage_server.config import add_admin_arguments
 from storage_server.coordinator.config import add_coordinator_arguments
+from storage_server.exposure_options import EXPOSURE_EXAMPLES, add_exposure_arguments
+from storage_server.install_options import INSTALL_EXAMPLES, add_install_arguments
 from storage_server.node.config import add_node_arguments
+from storage_server.settings import add_options
 
 _EXAMPLES = """\
 examples:
@@ -30,7 +33,9 @@ examples:
   storage-server node --data /srv/node --listen 0.0.0.0:8500 --coordinator http://hub:8400 \\
       --token-file secret
   storage-server admin node list                 the nodes of a cluster
+  storage-server exposure                        which of them may be unplugged
   storage-server fsck /srv/node                  read every byte of a node that does not run
+  storage-server install-service node --help     let it start with the machine
 
 exit codes: 0 ok, 2 usage, 3 done in part, 4 not found, 5 temporary, 8 conflict, 9 configuration
 """
@@ -42,6 +47,11 @@ examples:
       --listen 0.0.0.0:8500 --advertise http://attic-pi.lan:8500 --token-file secret \\
       --coordinator http://hub.lan:8400
   storage-server node --data /srv/node --max-upload 10Mbit/s
+  storage-server node --config /etc/evenflow/node.toml --print-config
+
+With --config FILE options may stand in a file (`data = "/srv/node"`, `scrub-days = 7`); what is
+said on the command line goes before it. The log is on standard error; whoever does not read it
+misses lines, and keeps nobody waiting.
 """
 
 _FSCK_EXAMPLES = """\
@@ -52,10 +62,20 @@ examples:
 exit codes: 0 ok, 4 no such data, 7 fragments are lost here, 9 a node runs on it
 """
 
+_RECOVER_EXAMPLES = """\
+examples:
+  storage-server recover --from http://attic-pi.lan:8500 --from http://nas.lan:8500 --data /srv/new
+  storage-server recover --from /mnt/disk1 --from /mnt/disk2 --from /mnt/disk3 --data /srv/new
+
+What no fragment says is gone: numbers of views, names without a file, and that something was
+being deleted. exit codes: 0 every video is whole, 6 something is missing (it is named)
+"""
+
 _COORDINATOR_EXAMPLES = """\
 examples:
   storage-server coordinator --data /srv/coordinator
   storage-server coordinator --data /srv/coordinator --listen 0.0.0.0:8400 --token-file secret
+  storage-server coordinator --config /etc/evenflow/coordinator.toml --print-config
 """
 
 _CLUSTER_EXAMPLES = """\
@@ -76,6 +96,10 @@ examples:
   storage-server admin node list
   storage-server admin node list --coordinator http://hub.lan:8400 --json
   storage-server admin node add attic-pi http://attic-pi.lan:8500 --zone attic
+  storage-server admin node lost attic-pi        it does not come back: make anew what it held
+  storage-server admin node remove attic-pi      take it out, alive or dead
+  storage-server admin keeper status             what is being repaired, how much is left
+  storage-server admin video layout kino rs:6+3+1copy
 """
 
 
@@ -93,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Run one storage node.",
         epilog=_NODE_EXAMPLES,
     )
-    add_node_arguments(node)
+    add_options(node, add_node_arguments)
 
     coordinator = add_command(
         commands,
@@ -102,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Run a coordinator: it knows what is where, and moves no video bytes.",
         epilog=_COORDINATOR_EXAMPLES,
     )
-    add_coordinator_arguments(coordinator)
+    add_options(coordinator, add_coordinator_arguments)
 
     fsck = add_command(
         commands,
@@ -116,6 +140,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--repair", action="store_true", help="take what is bad out, and list it for repair"
     )
 
+    recover = add_command(
+        commands,
+        "recover",
+        later("storage_server.recover_command", "recover_catalogue"),
+        "Make a lost catalogue again from the nodes' fragments alone.",
+        epilog=_RECOVER_EXAMPLES,
+    )
+    recover.add_argument(
+        "--from",
+        dest="sources",
+        action="append",
+        required=True,
+        metavar="DIR|URL",
+        help="a node's data directory while the node does not run, or a running node; repeat it",
+    )
+    recover.add_argument("--data", required=True, metavar="DIR", help="the new coordinator's")
+    recover.add_argument("--dry-run", action="store_true", help="only say what would come back")
+    recover.add_argument("--token-file", metavar="FILE", help="the nodes' secret")
+
     cluster = add_command(
         commands,
         "cluster",
@@ -128,11 +171,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     admin = add_command(
         commands,
         "admin",
-        _needs_more("admin", "node"),
+        _needs_more("admin", "node, keeper, video"),
         "Look after a running cluster.",
         epilog=_ADMIN_EXAMPLES,
     )
     _add_admin_commands(admin)
+    add_exposure_arguments(
+        add_command(
+            commands,
+            "exposure",
+            later("storage_server.exposure", "exposure"),
+            "Say which node may be unplugged, and which videos would stop or be lost.",
+            epilog=EXPOSURE_EXAMPLES,
+        )
+    )
+    add_install_arguments(
+        add_command(
+            commands,
+            "install-service",
+            _needs_more("install-service", "node, coordinator"),
+            "Let a server start with the machine: write its systemd unit and configuration.",
+            epilog=INSTALL_EXAMPLES,
+        )
+    )
     return run(parser, argv)
 
 
@@ -147,6 +208,11 @@ def _add_cluster_commands(cluster: CommandParser) -> None:
     )
     up.add_argument(
         "-n", "--nodes", type=int, metavar="N", help="how many nodes; default 5, or all there are"
+    )
+    up.add_argument(
+        "--signed-reads",
+        action="store_true",
+        help="make read keys: fragments only for those who get a manifest from the coordinator",
     )
     up.add_argument(
         "--base-port",
@@ -223,7 +289,10 @@ def _add_cluster_commands(cluster: CommandParser) -> None:
 def _add_admin_commands(admin: CommandParser) -> None:
     commands = admin.add_subparsers(title="commands", metavar="COMMAND")
     node = add_command(
-        commands, "node", _needs_more("admin node", "list, add"), "The nodes of a cluster."
+        commands,
+        "node",
+        _needs_more("admin node", "list, add, lost, remove"),
+        "The nodes of a cluster.",
     )
     actions = node.add_subparsers(title="commands", metavar="COMMAND")
     listing = add_command(
@@ -241,7 +310,57 @@ def _add_admin_commands(admin: CommandParser) -> None:
     add.add_argument("name", metavar="NAME")
     add.add_argument("url", metavar="URL", help="as in http://attic-pi.lan:8500")
     add.add_argument("--zone", default="", help="what fails together: a room, a site")
-    for parser in (listing, add):
+    lost = add_command(
+        actions,
+        "lost",
+        later("storage_server.admin_commands", "lose_node"),
+        "Say that a node does not come back: what it held is made anew elsewhere.",
+    )
+    remove = add_command(
+        actions,
+        "remove",
+        later("storage_server.admin_commands", "remove_node"),
+        "Take a node out, alive or dead, when all it holds is elsewhere.",
+    )
+    for parser in (lost, remove):
+        parser.add_argument("name", metavar="NAME")
+    for parser in (listing, add, lost, remove):
+        add_admin_arguments(parser)
+    _add_keeper_commands(commands)
+
+
+def _add_keeper_commands(commands: "argparse._SubParsersAction[CommandParser]") -> None:
+    keeper = add_command(
+        commands,
+        "keeper",
+        _needs_more("admin keeper", "status, run"),
+        "What repairs, moves, lays out anew and collects.",
+    )
+    actions = keeper.add_subparsers(title="commands", metavar="COMMAND")
+    status = add_command(
+        actions,
+        "status",
+        later("storage_server.admin_commands", "keeper_status"),
+        "Show what is being repaired and how much is left.",
+    )
+    run_now = add_command(
+        actions,
+        "run",
+        later("storage_server.admin_commands", "keeper_run"),
+        "Compare what all nodes hold with what they should, and mend it now.",
+    )
+    video = add_command(
+        commands, "video", _needs_more("admin video", "layout"), "The videos of a cluster."
+    )
+    layout = add_command(
+        video.add_subparsers(title="commands", metavar="COMMAND"),
+        "layout",
+        later("storage_server.admin_commands", "set_layout"),
+        "Have a video stored in another layout by and by; it plays on meanwhile.",
+    )
+    layout.add_argument("name", metavar="VIDEO")
+    layout.add_argument("layout", metavar="LAYOUT", help="as in rs:3+2, rep:3, rs:6+3+1copy")
+    for parser in (status, run_now, layout):
         add_admin_arguments(parser)
 
 

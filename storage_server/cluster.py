@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from redundancy.errors import EvenflowError
+from redundancy.errors import EvenflowError, UsageError
 from smart_client import wire
 from smart_client.errors import NodeUnreachable
 from smart_client.transport.coordinator import CoordinatorClient
@@ -68,6 +68,7 @@ class UpWish:
     base_port: int | None = None  # the coordinator's; None: free ports
     waits: bool = True  # until the coordinator has heard every node
     gateway: bool = False  # also one for players
+    signed_reads: bool = False  # fragments only for those with a grant
     node_options: tuple[str, ...] = ()
 
 
@@ -125,9 +126,13 @@ class LocalCluster:
         self.folder.make()
         with self._locked(), self._undone_on_failure() as started:
             state = self.folder.load()
+            options = self._read_options(state, wish)
             coordinator = state.coordinator or Member(
-                name=COORDINATOR, url=f"http://127.0.0.1:{wish.base_port or 0}"
+                name=COORDINATOR,
+                url=f"http://127.0.0.1:{wish.base_port or 0}",
+                options=options,
             )
+            wish = replace(wish, node_options=(*wish.node_options, *options))
             self._start([coordinator], started)
             self._start(self._wanted(state, wish), started)
             view = asyncio.run(self._view(wait_s=UP_TIMEOUT_S if wish.waits else 0.0))
@@ -186,6 +191,18 @@ class LocalCluster:
             asyncio.run(_set_limits(member, limits))
 
     # -- starting --------------------------------------------------------------------------------
+
+    def _read_options(self, state: ClusterState, wish: UpWish) -> tuple[str, ...]:
+        """Return what coordinator and nodes are told of read keys; new nodes as the others."""
+        has_keys = state.coordinator is not None and "--read-keys" in state.coordinator.options
+        if wish.signed_reads and state.coordinator is not None and not has_keys:
+            raise UsageError(
+                "this cluster was made without signed reads",
+                hint="make another one: storage-server cluster up --signed-reads --dir OTHER",
+            )
+        if not wish.signed_reads and not has_keys:
+            return ()
+        return ("--read-keys", str(self.folder.read_keys()))
 
     def _wanted(self, state: ClusterState, wish: UpWish) -> list[Member]:
         """Return the nodes, and the gateway if there is to be one."""

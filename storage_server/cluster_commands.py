@@ -24,6 +24,7 @@ def up(args: argparse.Namespace, terminal: Terminal) -> int:
         base_port=args.base_port,
         waits=args.wait,
         gateway=args.gateway,
+        signed_reads=args.signed_reads,
         node_options=("--capacity", args.capacity) if args.capacity else (),
     )
     view = _cluster(args, terminal).up(wish)

@@ -3,10 +3,13 @@
 DIR/cluster.json   which processes there are and where they listen
 DIR/coordinator    the catalogue
 DIR/node-1 ...     a node's fragments
+DIR/read-keys      who may read, if reading is signed
 DIR/logs           NAME.out: ready line, NAME.log: the log
 """
 
+import contextlib
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -20,6 +23,7 @@ COORDINATOR = "coordinator"
 GATEWAY = "gateway"
 _STATE_NAME = "cluster.json"
 _LOGS_NAME = "logs"
+_READ_KEYS_NAME = "read-keys"
 
 
 class ClusterProblem(EvenflowError):
@@ -141,12 +145,21 @@ class ClusterFolder:
         """Make the directory if it is not there."""
         (self.path / _LOGS_NAME).mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    def read_keys(self) -> Path:
+        """Return the file with the read keys, made if it is not there."""
+        path = self.path / _READ_KEYS_NAME
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(f"a {secrets.token_urlsafe(32)}\n")
+        return path
+
     def purge(self, state: ClusterState) -> None:
         """Remove what the cluster made, and the directory if nothing else is in it."""
         for member in state.members:
             shutil.rmtree(self.data(member.name), ignore_errors=True)
         shutil.rmtree(self.path / _LOGS_NAME, ignore_errors=True)
-        for name in (_STATE_NAME, f"{_STATE_NAME}.new", "lock"):
+        for name in (_STATE_NAME, f"{_STATE_NAME}.new", _READ_KEYS_NAME, "lock"):
             (self.path / name).unlink(missing_ok=True)
         try:
             self.path.rmdir()

@@ -26,11 +26,16 @@ class AdminConfig:
         Raises: ConfigError, OSError.
         """
         named = args.coordinator or os.environ.get(COORDINATOR_VARIABLE, "").split()
-        token_file = args.token_file or os.environ.get(TOKEN_FILE_VARIABLE)
         return cls(
             coordinators=tuple(named) or (f"http://{DEFAULT_LISTEN}",),
-            token=read_token(Path(token_file)) if token_file else None,
+            token=token_from_args(args),
         )
+
+
+def token_from_args(args: argparse.Namespace) -> str | None:
+    """Return the secret that ``--token-file`` or the environment names. Raises: ConfigError."""
+    token_file = args.token_file or os.environ.get(TOKEN_FILE_VARIABLE)
+    return read_token(Path(token_file)) if token_file else None
 
 
 def add_admin_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,11 +4,13 @@ import argparse
 import sys
 
 from redundancy.terminal import Terminal, run, top_parser
+from storage_server.logs import log_to_stderr
 from storage_server.node.config import NodeConfig, add_node_arguments
 from storage_server.node.process import run_node
 
 
 def _handle(args: argparse.Namespace, terminal: Terminal) -> int:
+    log_to_stderr(terminal)
     return run_node(NodeConfig.from_args(args), terminal)
 
 

@@ -11,7 +11,9 @@ from storage_server.node.access import Access, Guard
 from storage_server.node.chunk_handlers import CHUNK_PREFIX, ChunkHandlers
 from storage_server.node.http_server import HEADER_BYTES_MAX
 from storage_server.node.node_state import NodeState
+from storage_server.node.paxos_handler import PaxosHandler
 from storage_server.node.pull import PullHandler
+from storage_server.node.rebuild import RebuildHandler
 from storage_server.node.report_handlers import ReportHandlers
 from storage_server.node.responses import SERVER_NAME, HttpProblem, problem_response
 
@@ -38,16 +40,22 @@ class NodeApp:
     def __init__(self, node: NodeState) -> None:
         self._node = node
         self._guard = Guard(node.config)
-        self._chunks = ChunkHandlers(node)
+        self._chunks = ChunkHandlers(node, self._guard)
         pull = _Route("/v1/pull", {"POST": (Access.WRITE, PullHandler(node).pull)})
+        rebuild = _Route("/v1/rebuild", {"POST": (Access.WRITE, RebuildHandler(node).rebuild)})
+        self._paxos = PaxosHandler(node)
+        paxos = _Route("/v1/paxos", {"POST": (Access.WRITE, self._paxos.answer)})
         self._routes = {
             **_make_routes(self._chunks, ReportHandlers(node, self._guard)),
             pull.name: pull,
+            rebuild.name: rebuild,
+            paxos.name: paxos,
         }
 
     def close(self) -> None:
         """Let the threads go; no request may be under way."""
         self._chunks.close()
+        self._paxos.close()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request. The entry point of the server."""
@@ -118,8 +126,8 @@ def _make_routes(chunks: ChunkHandlers, reports: ReportHandlers) -> dict[str, _R
         _Route(
             _CHUNK_ROUTE,
             {
-                "GET": (Access.OPEN, chunks.get),
-                "HEAD": (Access.OPEN, chunks.head),
+                "GET": (Access.READ, chunks.get),
+                "HEAD": (Access.READ, chunks.head),
                 "PUT": (Access.WRITE, chunks.put),
                 "DELETE": (Access.WRITE, chunks.delete),
             },

@@ -9,7 +9,9 @@ from aiohttp import web
 
 from redundancy.errors import EvenflowError
 from smart_client.byte_range import RangeNotSatisfiable, matches_etag, parse_range
+from storage_server.node.access import OTHER_SCOPE, Guard
 from storage_server.node.errors import ReadFailed
+from storage_server.node.fragment_videos import FragmentVideos
 from storage_server.node.node_state import NodeState
 from storage_server.node.request_bodies import body_deadline
 from storage_server.node.responses import SMALL_BYTES, HttpProblem, json_response
@@ -29,9 +31,11 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class ChunkHandlers:
     """Responsible for one fragment's requests. Reads never wait for writes."""
 
-    def __init__(self, node: NodeState) -> None:
+    def __init__(self, node: NodeState, guard: Guard) -> None:
         self._node = node
+        self._guard = guard
         self._hashers = ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash")
+        self._videos = FragmentVideos(node.sender)
 
     def close(self) -> None:
         """Let the threads go; no request may be under way."""
@@ -39,7 +43,7 @@ class ChunkHandlers:
 
     async def get(self, request: web.BaseRequest) -> web.StreamResponse:
         """Send the fragment, or one range of it."""
-        fragment, response, (start, stop) = self._open(request)
+        fragment, response, (start, stop) = await self._open(request)
         if response.status == 304:
             return response
         sender = self._node.sender
@@ -55,13 +59,13 @@ class ChunkHandlers:
             if not _is_failed_read(error):
                 raise
             with contextlib.suppress(EvenflowError):  # it is found by the scrub as well
-                await self._node.caretaker.check(_key_in(request))
+                await self._node.caretaker.check(parse_key(_name_in(request)))
             raise ReadFailed(f"the disk did not give the bytes: {error}") from error
         return response
 
     async def head(self, request: web.BaseRequest) -> web.StreamResponse:
         """Say what ``get`` would send."""
-        _, response, (start, stop) = self._open(request)
+        _, response, (start, stop) = await self._open(request)
         if response.status != 304:
             response.content_length = stop - start
         return response
@@ -99,17 +103,20 @@ class ChunkHandlers:
             raise HttpProblem(404, "NOT_FOUND", "no such fragment here")
         return web.Response(status=204)
 
-    def _open(
+    async def _open(
         self, request: web.BaseRequest
     ) -> tuple[StoredFragment, web.StreamResponse, tuple[int, int]]:
         """Return the fragment, the head of the answer, and what part of the fragment it is."""
-        key = _key_in(request)
+        granted = self._guard.granted_video(request)
+        key = parse_key(_name_in(request))
         fragment = self._node.store.find(key)
+        if granted is not None and await self._videos.video_of(key, fragment) != granted:
+            raise HttpProblem(403, "GRANT_REFUSED", OTHER_SCOPE)
         length, etag = fragment.length_bytes, _etag(key)
         headers = {
             "ETag": etag,
             "Accept-Ranges": "bytes",
-            "Cache-Control": "public, max-age=31536000, immutable",
+            "Cache-Control": f"{self._caching}, max-age=31536000, immutable",
         }
         if matches_etag(request.headers.get("If-None-Match"), etag):
             return fragment, web.Response(status=304, headers=headers), (0, 0)
@@ -129,6 +136,11 @@ class ChunkHandlers:
         headers["Content-Range"] = part.content_range
         response = web.StreamResponse(status=206, headers=headers)
         return fragment, response, (part.start, part.stop)
+
+    @property
+    def _caching(self) -> str:
+        """Who may keep an answer: where reading is signed, nobody for others."""
+        return "public" if self._node.config.read_keys is None else "private"
 
     def _admitted_length(self, request: web.BaseRequest) -> int:
         """Return the body's length if it may be read at all; nothing of it has been read yet."""
@@ -185,7 +197,11 @@ def _key_in(request: web.BaseRequest) -> bytes:
     """Return the key in a request's address, which must hold nothing else."""
     if request.rel_url.raw_query_string:
         raise HttpProblem(400, "BAD_KEY", "a fragment's address has no query")
-    return parse_key(request.rel_url.raw_path.removeprefix(CHUNK_PREFIX))
+    return parse_key(_name_in(request))
+
+
+def _name_in(request: web.BaseRequest) -> str:
+    return request.rel_url.raw_path.removeprefix(CHUNK_PREFIX)
 
 
 def _etag(key: bytes) -> str:

@@ -10,7 +10,7 @@ from redundancy.errors import ConfigError, UsageError
 from redundancy.quantities import parse_size
 from storage_server.node.compaction import DEAD_SHARE_MIN
 from storage_server.node.lock import NODE_ID_PATTERN
-from storage_server.node.private_files import require_private
+from storage_server.node.private_files import read_private
 from storage_server.node.superblock_store import SUPERBLOCK_BYTES
 
 _TOKEN_CHARACTERS_MIN = 16
@@ -68,6 +68,7 @@ class NodeConfig:
     advertise: tuple[str, ...] = ()
     coordinators: tuple[str, ...] = ()
     token: str | None = field(default=None, repr=False)
+    read_keys: Path | None = None  # with it, reading needs a grant or the token
     insecure: bool = False
     tls_certificate: Path | None = None  # PEM; together with the key
     tls_key: Path | None = None
@@ -116,6 +117,7 @@ class NodeConfig:
             advertise=tuple(args.advertise),
             coordinators=tuple(args.coordinator),
             token=read_token(Path(args.token_file)) if args.token_file else None,
+            read_keys=Path(args.read_keys) if args.read_keys else None,
             insecure=args.insecure,
             tls_certificate=Path(args.tls_cert) if args.tls_cert else None,
             tls_key=Path(args.tls_key) if args.tls_key else None,
@@ -145,6 +147,7 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
         "--coordinator", action="append", default=[], metavar="URL", help="may be repeated"
     )
     parser.add_argument("--token-file", metavar="FILE", help="secret for writing and admin")
+    add_read_keys_argument(parser)
     parser.add_argument(
         "--insecure", action="store_true", help="let anyone on the network write and delete"
     )
@@ -179,6 +182,16 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_read_keys_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that nodes and coordinators share."""
+    parser.add_argument(
+        "--read-keys",
+        metavar="FILE",
+        help="'id secret' lines, the same for nodes and coordinators: reading then needs a "
+        "signature, which manifests carry; two keys may be live while you change them",
+    )
+
+
 def parse_rate(text: str) -> float:
     """Return the bytes per second in ``10Mbit/s`` or ``2MiB/s``. Raises: UsageError."""
     match = _RATE_PATTERN.fullmatch(text.strip())
@@ -209,9 +222,7 @@ def is_loopback(host: str) -> bool:
 
 def read_token(path: Path) -> str:
     """Return the secret in a file that only its owner may read. Raises: ConfigError, OSError."""
-    with path.open(encoding="ascii", errors="replace") as file:
-        require_private(file.fileno(), path)
-        token = file.read(4096).strip()
+    token = read_private(path, 4096).strip()
     if len(token) < _TOKEN_CHARACTERS_MIN or not token.isascii() or not token.isprintable():
         raise ConfigError(
             f"{path}: a token has at least {_TOKEN_CHARACTERS_MIN} printable characters",

@@ -9,6 +9,7 @@ from pathlib import Path
 from storage_server.directory_lock import DirectoryLock
 from storage_server.node.disk import Disk, RealDisk
 from storage_server.node.errors import InvalidSuperblock, UnknownFormat, WrongNode
+from storage_server.node.small_files import DAMAGED, read_json
 from storage_server.node.superblock import StoreIdentity, superblock_number
 from storage_server.node.superblock_format import FILE_HEADER_BYTES, FileHeader
 
@@ -75,17 +76,15 @@ def _settle_identity(disk: Disk, path: Path, node_id: str | None) -> StoreIdenti
 def _read_identity(disk: Disk) -> StoreIdentity | None:
     if IDENTITY_NAME not in disk.names():
         return None
-    with contextlib.closing(disk.open(IDENTITY_NAME)) as file:
-        text = file.read(0, file.size_bytes())
     try:
-        content = json.loads(text)
+        content = read_json(disk, IDENTITY_NAME)
         if content["format"] != IDENTITY_FORMAT:
             raise UnknownFormat(
                 f"{IDENTITY_NAME} has format {content['format']}, which is not known here",
                 hint="start a version of Evenflow that knows it; nothing was changed",
             )
         return StoreIdentity(str(content["node"]), bytes.fromhex(content["store"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise WrongNode(
             f"{IDENTITY_NAME} is damaged: {error}",
             hint=f"remove it: the superblocks know whose they are ({IDENTITY_NAME} is rewritten)",

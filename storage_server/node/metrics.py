@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
+from storage_server.logs import lines_dropped
 from storage_server.node.store import StoreFacts
 
 # From a put on a fast SSD to one behind a full queue on a tired hard disk.
@@ -72,6 +73,7 @@ class NodeMetrics:
             ("sent_bytes", self.bytes_out),
             ("cold_reads", self.cold_reads),
             ("connections_refused", self.connections_refused),
+            ("log_lines_dropped", lines_dropped()),
         ):
             lines.append(f"# TYPE evenflow_node_{name}_total counter")
             lines.append(f"evenflow_node_{name}_total {counter}")

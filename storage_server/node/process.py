@@ -9,7 +9,6 @@ import signal
 
 from redundancy.errors import ExitCode
 from redundancy.terminal import Terminal
-from storage_server.logs import log_to_stderr
 from storage_server.node.config import NodeConfig
 from storage_server.node.heartbeat import Heartbeat
 from storage_server.node.service import running_node
@@ -25,7 +24,6 @@ def run_node(config: NodeConfig, terminal: Terminal, *, heartbeat: Heartbeat | N
         heartbeat: called every second with the node's facts, for ever, whatever it raises.
     Raises: ConfigError, OSError: the node could not start.
     """
-    log_to_stderr(terminal)
     _raise_descriptor_limit()
     # What is loaded now stays: the collector need not look at it again and again (5 % of a put).
     gc.collect()

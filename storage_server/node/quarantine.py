@@ -5,17 +5,19 @@ written (the data of older files is not read at start), and that a gap is an unf
 (later batches behind it make it look like rot). Without the list both would be forgotten.
 """
 
-import contextlib
 import dataclasses
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from storage_server.node.disk import Disk
 from storage_server.node.record_log import RecordLog
+from storage_server.node.small_files import DAMAGED, read_json
 from storage_server.node.superblock_scan import BadStretches, Damage, DamageKind
 
 QUARANTINE_NAME = "quarantine.json"
 
+_CUT_OFF = DamageKind.TORN
 _LOST = (DamageKind.ROT, DamageKind.FILE_HEADER)
 
 
@@ -57,7 +59,7 @@ class Quarantine:
         Raises: OSError: the list could not be kept; then nothing may be written to the store.
         """
         damage = [each for new in found for each in self.as_known(new)]
-        kept = [each for each in damage if each.kind is not DamageKind.TORN]
+        kept = [each for each in damage if each.kind is not _CUT_OFF]
         is_news = sorted(kept, key=_place) != sorted(self.damage, key=_place)
         self._set(damage)
         if is_news or not self.is_trusted:
@@ -100,7 +102,11 @@ class Quarantine:
         for each in entries:
             by_tag.setdefault(each.tag, {})[each.offset] = each
         self._by_tag = by_tag
-        self._bad_of = {tag: BadStretches.of(of_file.values()) for tag, of_file in by_tag.items()}
+        # A torn tail is cut off as soon as it is found: what is there now was written since.
+        self._bad_of = {
+            tag: BadStretches.of(each for each in of_file.values() if each.kind is not _CUT_OFF)
+            for tag, of_file in by_tag.items()
+        }
         self.damage = tuple(each for of_file in by_tag.values() for each in of_file.values())
         self.lost_stretches = sum(each.kind in _LOST for each in self.damage)
         self.lost_keys = frozenset(
@@ -108,20 +114,18 @@ class Quarantine:
         )
 
     def _keep(self) -> None:
-        kept = [each for each in self.damage if each.kind is not DamageKind.TORN]
+        kept = [each for each in self.damage if each.kind is not _CUT_OFF]
         self._disk.replace(QUARANTINE_NAME, _pack(kept))
         self.is_trusted = True
 
     def _load(self) -> list[Damage]:
         if QUARANTINE_NAME not in self._disk.names():
             return []
-        file = self._disk.open(QUARANTINE_NAME)
-        with contextlib.closing(file):
-            try:
-                return _unpack(file.read(0, file.size_bytes()))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                self.is_trusted = False  # so all superblocks are read: that finds most of it
-                return []
+        try:
+            return _unpack(read_json(self._disk, QUARANTINE_NAME))
+        except DAMAGED:
+            self.is_trusted = False  # so all superblocks are read: that finds most of it
+            return []
 
 
 def _place(damage: Damage) -> tuple[bytes, int]:
@@ -147,7 +151,7 @@ def _pack(entries: Iterable[Damage]) -> bytes:
     return json.dumps({"format": 1, "damage": rows}, indent=1).encode()
 
 
-def _unpack(data: bytes) -> list[Damage]:
+def _unpack(content: Any) -> list[Damage]:
     return [
         Damage(
             str(row["file"]),
@@ -157,5 +161,5 @@ def _unpack(data: bytes) -> list[Damage]:
             bytes.fromhex(row["tag"]),
             tuple(bytes.fromhex(key) for key in row["keys"]),
         )
-        for row in json.loads(data)["damage"]
+        for row in content["damage"]
     ]

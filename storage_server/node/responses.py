@@ -35,6 +35,10 @@ SMALL_BYTES = 96 * 1024
 # is cut off earlier, by TCP_USER_TIMEOUT.
 _SLOWEST_BYTES_PER_S = 8 * 1024
 
+# At every send asyncio moves all that the kernel has not taken yet: slices of 1 MiB written whole
+# cost 1.8 processor seconds a GB under TLS, in these parts 1.2 (measured).
+_WRITTEN_AT_ONCE_BYTES = 256 * 1024
+
 _STATUS_OF: dict[type[EvenflowError], int] = {
     FragmentMissing: 404,
     FragmentTooLarge: 413,
@@ -208,7 +212,7 @@ class SliceSender:
             raise ConnectionResetError("the reader is gone")
         if fragment.descriptor is None or transport.get_extra_info("sslcontext") is not None:
             # Under TLS sendfile is six times slower than writing (measured).
-            await response.write(data or fragment.read(start, stop))
+            await _write_in_parts(response, data or fragment.read(start, stop))
             return
         loop = asyncio.get_running_loop()
         offset, count = fragment.offset + start, stop - start
@@ -217,7 +221,17 @@ class SliceSender:
             sent = await loop.sendfile(transport, file, offset, count, fallback=False)
         except asyncio.SendfileNotAvailableError:
             # asyncio says so of every error before the first byte, also when the reader is gone.
-            await response.write(data or fragment.read(start, stop))
+            await _write_in_parts(response, data or fragment.read(start, stop))
             return
         if sent != count:
             raise OSError(f"the superblock ended after {sent} of {count} bytes")
+
+
+async def _write_in_parts(response: web.StreamResponse, data: bytes) -> None:
+    """Write a slice so that little of it waits at any time.
+
+    Raises: ConnectionError.
+    """
+    view = memoryview(data)
+    for start in range(0, len(view), _WRITTEN_AT_ONCE_BYTES):
+        await response.write(view[start : start + _WRITTEN_AT_ONCE_BYTES])

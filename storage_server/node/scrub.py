@@ -4,12 +4,12 @@ Records are read in the order they were written; where the pass has come to is k
 ``scrub.json``, so a node that is started every day still gets through.
 """
 
-import contextlib
 import json
 from dataclasses import dataclass
 
 from storage_server.node.disk import Disk
 from storage_server.node.index import Location
+from storage_server.node.small_files import DAMAGED, read_json
 from storage_server.node.superblock_store import SuperblockStore
 
 CHECKPOINT_NAME = "scrub.json"
@@ -103,14 +103,12 @@ def read_checkpoint(disk: Disk) -> Checkpoint:
     """Return where the last run came to; the beginning, if that is not known."""
     if CHECKPOINT_NAME not in disk.names():
         return Checkpoint()
-    with contextlib.closing(disk.open(CHECKPOINT_NAME)) as file:
-        text = file.read(0, file.size_bytes())
     try:
-        content = json.loads(text)
+        content = read_json(disk, CHECKPOINT_NAME)
         if content["format"] != CHECKPOINT_FORMAT:
             return Checkpoint()
         return Checkpoint(
             int(content["superblock"]), int(content["offset"]), int(content["passes"])
         )
-    except (ValueError, KeyError, TypeError):
+    except DAMAGED:
         return Checkpoint()

@@ -13,7 +13,8 @@ from redundancy.errors import EvenflowError
 from storage_server.node.disk import Disk
 from storage_server.node.errors import FragmentTooLarge, NodeBusy, StoreFull, StoreReadOnly
 from storage_server.node.flight import Copy, Flight
-from storage_server.node.index import Index, Location
+from storage_server.node.holdings import Holdings
+from storage_server.node.index import Location
 from storage_server.node.quarantine import Quarantine
 from storage_server.node.record_log import RecordLog
 from storage_server.node.store import (
@@ -23,7 +24,6 @@ from storage_server.node.store import (
     Put,
     StoreFacts,
     Write,
-    fragment_missing,
     is_full,
 )
 from storage_server.node.superblock import (
@@ -36,12 +36,11 @@ from storage_server.node.superblock import (
 )
 from storage_server.node.superblock_format import (
     FILE_HEADER_BYTES,
-    RECORD_HEADER_BYTES,
     UUID_BYTES,
     RecordHeader,
     record_space_bytes,
 )
-from storage_server.node.superblock_loading import Loaded, Loader
+from storage_server.node.superblock_loading import Loader
 from storage_server.node.superblock_scan import Damage, DamageKind
 
 SUPERBLOCK_BYTES = 1 << 30
@@ -72,13 +71,7 @@ class SuperblockStore(ChunkStore):
         self._capacity_bytes = min(capacity_bytes or total_bytes, total_bytes)
         self._superblock_bytes = superblock_bytes
         self._new_uuid = new_uuid
-        self._index = Index()
-        self._superblocks: dict[int, Superblock] = {}
-        self._active: Superblock | None = None
-        self._sealed_bytes = 0
-        self._last_sequence = 0
-        self._live_bytes = 0
-        self._live_space_bytes = 0
+        self._holdings = Holdings()
         self._read_only_reason = ""
         self._quarantine = Quarantine(disk)
         try:
@@ -121,17 +114,11 @@ class SuperblockStore(ChunkStore):
 
     def find(self, key: bytes) -> FileFragment:
         """Return the fragment; raises FragmentMissing."""
-        while (location := self._index.get(key)) is not None:
-            superblock = self._superblocks.get(location.number)
-            if superblock is not None:
-                start = location.offset + RECORD_HEADER_BYTES
-                return FileFragment(superblock.file, start, location.length_bytes)
-            # Its superblock was compacted between the two looks: the index knows better by now.
-        raise fragment_missing(key)
+        return self._holdings.find(key)
 
     def page(self, after: bytes, limit: int) -> list[tuple[bytes, int]]:
         """Return up to ``limit`` pairs (key, size) with keys above ``after``, in order."""
-        return self._index.page(after, limit)
+        return self._holdings.index.page(after, limit)
 
     def bad(self) -> list[BadFragment]:
         """Return the fragments that were lost to damage and have not been stored again."""
@@ -139,24 +126,14 @@ class SuperblockStore(ChunkStore):
             BadFragment(key, damage.file, damage.offset, damage.kind.value)
             for damage in self._quarantine.damage
             for key in damage.keys
-            if self._index.get(key) is None
+            if self._holdings.index.get(key) is None
         ]
 
     def facts(self) -> StoreFacts:
         """Return how full and how well the store is. Asks the file system; never waits for it."""
-        active = self._active
-        used = self._sealed_bytes + (active.stop if active else 0)
-        slack = active.slack_bytes if active else 0
-        free = min(self._capacity_bytes - used, self._disk.free_bytes() + slack)
-        headers = FILE_HEADER_BYTES * len(self._superblocks)
-        return StoreFacts(
-            capacity_bytes=self._capacity_bytes,
-            used_bytes=used,
-            free_bytes=max(0, free),
-            live_bytes=self._live_bytes,
-            dead_bytes=max(0, used - headers - self._live_space_bytes),
-            fragments=len(self._index),
-            superblocks=len(self._superblocks),
+        return self._holdings.facts(
+            self._disk,
+            self._capacity_bytes,
             damaged=self._quarantine.lost_stretches,
             read_only_reason=self._read_only_reason,
         )
@@ -164,15 +141,13 @@ class SuperblockStore(ChunkStore):
     def close(self) -> None:
         """Let go of all files; everything acknowledged is on the disk already."""
         self._read_only_reason = self._read_only_reason or "the store is closed"
-        for superblock in self._superblocks.values():
-            superblock.file.close()
-        self._active = None
+        self._holdings.close()
 
     # For those who look after the superblocks
 
     def superblocks(self) -> list[Superblock]:
         """Return the superblocks, oldest first. May be called from any thread."""
-        return [superblock for _, superblock in sorted(self._superblocks.copy().items())]
+        return self._holdings.in_order()
 
     def records_of(self, superblock: Superblock) -> RecordLog:
         """Return what records a superblock holds. May be called from any thread; may take long."""
@@ -180,15 +155,15 @@ class SuperblockStore(ChunkStore):
 
     def fragments_in(self, superblock: Superblock) -> list[tuple[bytes, Location]]:
         """Return what a superblock holds of all fragments, in order. From any thread."""
-        return self._index.locations_in(superblock.number)
+        return self._holdings.index.locations_in(superblock.number)
 
     def superblock_at(self, location: Location) -> Superblock | None:
         """Return the superblock that holds a place; None if it is gone. From any thread."""
-        return self._superblocks.get(location.number)
+        return self._holdings.superblocks.get(location.number)
 
     def location_of(self, key: bytes) -> Location | None:
         """Return where a fragment is. May be called from any thread."""
-        return self._index.get(key)
+        return self._holdings.index.get(key)
 
     def relocate(self, copies: Sequence[Copy]) -> None:
         """Write records again that are still needed; they count from there on.
@@ -200,7 +175,7 @@ class SuperblockStore(ChunkStore):
             if not flight.has_room_for(copy.location.space_bytes):
                 self._land_or_raise(flight)
                 flight = Flight(self._room_bytes())
-            found = self._index.get(copy.key)
+            found = self._holdings.index.get(copy.key)
             # A tombstone of what is stored again must not come behind it.
             if found is None if copy.is_tombstone else found == copy.location:
                 self._board(flight, copy.key, copy.data)
@@ -217,8 +192,7 @@ class SuperblockStore(ChunkStore):
             raise self._read_only_error()
         try:
             superblock.remove(self._disk)
-            del self._superblocks[superblock.number]
-            self._sealed_bytes -= superblock.stop
+            self._holdings.drop(superblock)
             self._quarantine.forget_file(superblock.tag)
         except OSError as error:
             self._fail(error)
@@ -229,11 +203,9 @@ class SuperblockStore(ChunkStore):
 
         From now on it is listed as bad and may be stored again.
         """
-        superblock = self._superblocks.get(location.number)
-        if superblock is None or self._index.get(key) != location:
+        superblock = self._holdings.forget(key, location)
+        if superblock is None:
             return False
-        self._index.remove(key)
-        self._count_out(location)
         name = superblock_name(location.number)
         space = location.space_bytes
         found = Damage(name, location.offset, space, DamageKind.ROT, superblock.tag, (key,))
@@ -245,47 +217,12 @@ class SuperblockStore(ChunkStore):
     def _load(self) -> None:
         damage: list[Damage] = []
         for loaded in Loader(self._disk, self._identity, self._quarantine).load_all():
-            self._adopt(loaded)
+            self._holdings.adopt(loaded)
             damage += loaded.damage
             if loaded.write_error is not None:
                 self._fail(loaded.write_error)
         # As long as nothing is written the next start sees the same damage.
         self._change_quarantine(lambda: self._quarantine.remember(damage))
-
-    def _adopt(self, loaded: Loaded) -> None:
-        superblock = loaded.superblock
-        self._superblocks[superblock.number] = superblock
-        if superblock.is_sealed:
-            self._sealed_bytes += superblock.stop
-        else:
-            self._active = superblock
-        replayed = self._index.replay(superblock.number, loaded.records.rows())
-        self._last_sequence = max(self._last_sequence, replayed.last_sequence)
-        self._live_bytes += replayed.live_bytes
-        self._live_space_bytes += replayed.live_space_bytes
-        superblock.live_space_bytes += replayed.live_space_bytes
-        for location in replayed.replaced:
-            self._count_out(location)
-
-    def _remember(self, superblock: Superblock, offset: int, header: RecordHeader) -> None:
-        """Bring one durable record into the index."""
-        self._last_sequence = header.sequence
-        if header.is_tombstone:
-            before = self._index.remove(header.key)
-        else:
-            location = Location(superblock.number, offset, header.length_bytes)
-            before = self._index.put(header.key, location)
-            self._live_bytes += header.length_bytes
-            self._live_space_bytes += header.space_bytes
-            superblock.live_space_bytes += header.space_bytes
-        if before is not None:
-            self._count_out(before)
-
-    def _count_out(self, location: Location) -> None:
-        """Count a record as dead."""
-        self._live_bytes -= location.length_bytes
-        self._live_space_bytes -= location.space_bytes
-        self._superblocks[location.number].live_space_bytes -= location.space_bytes
 
     def _change_quarantine(self, change: Callable[[], None]) -> None:
         try:
@@ -297,10 +234,10 @@ class SuperblockStore(ChunkStore):
 
     def _changes_nothing(self, write: Write, flight: Flight) -> bool:
         if isinstance(write, Put):
-            is_stored = self._index.get(write.key) is not None
+            is_stored = self._holdings.index.get(write.key) is not None
         else:
             # What is bad was stored once: its name goes from the list with the delete.
-            is_stored = self._index.get(write.key) is not None or self._is_bad(write.key)
+            is_stored = self._holdings.index.get(write.key) is not None or self._is_bad(write.key)
         return flight.presence.get(write.key, is_stored) is isinstance(write, Put)
 
     def _is_bad(self, key: bytes) -> bool:
@@ -326,13 +263,15 @@ class SuperblockStore(ChunkStore):
 
     def _room_bytes(self) -> int:
         """Return what the active superblock, or the first one to be, still takes."""
-        start = self._active.stop if self._active is not None else FILE_HEADER_BYTES
+        start = (
+            self._holdings.active.stop if self._holdings.active is not None else FILE_HEADER_BYTES
+        )
         return max(0, self._superblock_bytes - start)
 
     def _board(self, flight: Flight, key: bytes, data: bytes) -> None:
         """Args: data: empty for a tombstone."""
         place = len(flight.records)
-        sequence = self._last_sequence + 1 + place
+        sequence = self._holdings.last_sequence + 1 + place
         header = RecordHeader(key, len(data), sequence, place, not data)
         if not flight.records and header.space_bytes > flight.room_bytes:
             flight.room_bytes = self._superblock_bytes - FILE_HEADER_BYTES  # in a new superblock
@@ -369,27 +308,25 @@ class SuperblockStore(ChunkStore):
             raise error
 
     def _write(self, flight: Flight) -> None:
-        if self._active is None or flight.space_bytes > self._room_bytes():
+        if self._holdings.active is None or flight.space_bytes > self._room_bytes():
             self._rotate()
-        active = self._active
+        active = self._holdings.active
         assert active is not None
         offsets = active.append(flight.records, size_max_bytes=self._superblock_bytes)
         for offset, (header, _) in zip(offsets, flight.records, strict=True):
-            self._remember(active, offset, header)
+            self._holdings.remember(active, offset, header)
         for header, _ in flight.records:
             if header.is_tombstone and self._is_bad(header.key):
                 self._quarantine.forget_key(header.key)
 
     def _rotate(self) -> None:
         """Seal the active superblock, then start the next: only the newest is ever unfinished."""
-        if self._active is not None:
-            self._active.seal(self._disk)
-            self._sealed_bytes += self._active.stop
-            self._active = None
-        number = max(self._superblocks, default=0) + 1
-        active = Superblock.create(self._disk, self._identity, number, self._new_uuid())
-        self._superblocks[number] = active
-        self._active = active
+        holdings = self._holdings
+        if holdings.active is not None:
+            holdings.active.seal(self._disk)
+            holdings.retire_active()
+        number = max(holdings.superblocks, default=0) + 1
+        holdings.begin(Superblock.create(self._disk, self._identity, number, self._new_uuid()))
 
     def _fail(self, error: OSError) -> None:
         """Write no more: after a failed sync nobody knows what the disk holds."""

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -50,6 +51,9 @@ class NodeProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.address, timeout=20)
 
     def kill(self) -> None:
         """Stop the process at this instant (kill -9)."""

@@ -14,6 +14,7 @@ from smart_client import wire
 from smart_client.transport.coordinator import CoordinatorClient
 from storage_server.coordinator.config import CoordinatorConfig
 from storage_server.coordinator.failure_detector import DetectorLimits
+from storage_server.coordinator.keeper.limits import KeeperLimits
 from storage_server.coordinator.process import RunningCoordinator, running_coordinator
 from storage_server.heartbeats import HeartbeatSender
 from storage_server.node.config import NodeConfig
@@ -41,6 +42,8 @@ class Cluster:
     directory: Path
     token: str | None = None
     limits: DetectorLimits = field(default_factory=DetectorLimits)
+    keeper: KeeperLimits = field(default_factory=KeeperLimits)
+    read_keys: Path | None = None
     nodes: dict[str, RunningNode] = field(default_factory=dict)
     _stops: dict[str, contextlib.AsyncExitStack] = field(default_factory=dict)
     _running: RunningCoordinator | None = None
@@ -66,6 +69,8 @@ class Cluster:
             port=self._port,
             token=self.token,
             detector=self.limits,
+            keeper=self.keeper,
+            read_keys=self.read_keys,
         )
         self._running = await stack.enter_async_context(running_coordinator(config))
         self._port = int(self.running.url.rsplit(":", 1)[1])
@@ -75,6 +80,7 @@ class Cluster:
 
     async def start_node(self, name: str, *, beats: bool = True, **settings: object) -> RunningNode:
         stack = self._stops[name] = contextlib.AsyncExitStack()
+        settings.setdefault("read_keys", self.read_keys)
         config = NodeConfig(self.directory / name, node_id=name, token=self.token, **settings)
         sender = None
         if beats:
@@ -113,9 +119,13 @@ async def cluster(
     *,
     token: str | None = None,
     limits: DetectorLimits | None = None,
+    keeper: KeeperLimits | None = None,
+    read_keys: Path | None = None,
 ) -> AsyncIterator[Cluster]:
     """Run a coordinator and some nodes, all up when this is entered."""
-    made = Cluster(directory, token, limits or DetectorLimits())
+    made = Cluster(
+        directory, token, limits or DetectorLimits(), keeper or KeeperLimits(), read_keys
+    )
     try:
         await made.start_coordinator()
         names = [f"node-{number}" for number in range(1, nodes + 1)]

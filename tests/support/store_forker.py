@@ -10,7 +10,7 @@ import random
 import sys
 from pathlib import Path
 
-from storage_server.node.disk import RealDisk
+from storage_server.node.disk import RealDisk, RealFile
 from storage_server.node.store import Delete
 from storage_server.node.superblock_store import SuperblockStore
 from support.fragments import IDENTITY, fragment
@@ -37,6 +37,17 @@ def say(text):
     os.write(1, f"{text}\n".encode())
 
 
+def next_batch(rng, live):
+    """Return some writes that all change something: number -> is it a put."""
+    batch = {}
+    for _ in range(rng.randint(1, 6)):
+        if live and (len(live) > LIVE_MAX or rng.random() < 0.4):
+            batch[rng.choice(sorted(live))] = False
+        else:
+            batch[rng.getrandbits(40)] = True
+    return batch
+
+
 def write_for_ever(folder, seed, live):
     rng = random.Random(seed)
     store = open_real_store(folder)
@@ -45,12 +56,7 @@ def write_for_ever(folder, seed, live):
         if rng.random() < 0.15:
             compact_all(store)
             continue
-        batch = {}
-        for _ in range(rng.randint(1, 6)):
-            if live and (len(live) > LIVE_MAX or rng.random() < 0.4):
-                batch[rng.choice(sorted(live))] = False
-            else:
-                batch[rng.getrandbits(40)] = True
+        batch = next_batch(rng, live)
         say("? " + json.dumps(list(batch.items())))
         outcomes = store.commit(
             [made(number) if put else Delete(made(number).key) for number, put in batch.items()]
@@ -68,6 +74,8 @@ def main():
         if child == 0:
             try:
                 say(f"pid {os.getpid()}")
+                if not order.get("syncs", True):
+                    RealFile.sync = lambda _: None
                 write_for_ever(order["folder"], order["seed"], order["live"])
             except BaseException as error:  # noqa: BLE001 - the test must hear of it
                 say(f"failed {error!r}")

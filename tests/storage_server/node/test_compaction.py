@@ -93,6 +93,24 @@ def test_a_tombstone_stays_as_long_as_an_older_superblock_holds_the_fragment():
     assert lost_keys(again, puts) == [puts[0].key, puts[28].key, puts[29].key]
 
 
+def test_a_tombstone_written_where_a_torn_tail_was_cut_off_is_kept_as_any_other():
+    disk, store, puts = full_store()
+    newest = disk.content(disk.names()[-1])
+    stop = store.superblocks()[-1].stop
+    newest[stop : stop + 6000] = b"x" * 6000  # a write that a crash cut short
+    store = opened(disk)
+    assert [damage.kind for damage in store.damage] == [DamageKind.TORN]
+    store.delete(puts[0].key)  # lands where the torn tail was; its record is in superblock 1
+    tombstone_in = numbers(store)[-1]
+    filler = [fragment(number, SIZE) for number in range(100, 120)]
+    store.commit(filler)
+    for put in filler + puts[28:]:
+        store.delete(put.key)
+    assert tombstone_in in compact_all(store)
+    assert 1 in numbers(store)
+    assert not opened(disk).has(puts[0].key)
+
+
 def test_tombstones_that_are_needed_are_not_copied_round_and_round():
     """Many superblocks of 29 % dead each: their tombstones fill others that are all dead."""
     _, store, puts = full_store(PER_SUPERBLOCK * 20)
@@ -278,11 +296,12 @@ def test_a_reader_that_looks_while_a_superblock_goes_finds_the_copy():
         """The superblocks, of which one is compacted between a reader's two looks."""
 
         def get(self, number):
-            store._superblocks = dict(self)
+            holdings.superblocks = dict(self)
             compact_all(store)
-            return store._superblocks.get(number)
+            return holdings.superblocks.get(number)
 
-    store._superblocks = Meanwhile(store._superblocks)
+    holdings = store._holdings
+    holdings.superblocks = Meanwhile(holdings.superblocks)
     assert stored_bytes(store, puts[6].key) == puts[6].data
     assert 1 not in numbers(store)
 

@@ -6,10 +6,7 @@ import gc
 import http.client
 import os
 import random
-import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -316,46 +313,3 @@ def test_a_node_under_mixed_requests_neither_grows_nor_leaks(tmp_path):
         code, log = node.stop()
         assert code == 0
         assert '"level": "error"' not in log
-
-
-ON_A_SMALL_DISK = """
-import sys, pathlib
-sys.path[:0] = {paths!r}
-from storage_server.node.disk import RealDisk
-from storage_server.node.superblock_store import SuperblockStore
-from support.fragments import IDENTITY, fragment, lost_keys
-folder = pathlib.Path({folder!r})
-store = SuperblockStore(RealDisk(folder), IDENTITY, capacity_bytes=1 << 30)
-outcomes = [store.commit([fragment(n, 700_000)])[0] for n in range(40)]
-stored = outcomes.count(True)
-assert 15 <= stored <= 23, outcomes
-(folder / "filler").write_bytes(bytes(store.facts().free_bytes // 2))
-assert store.delete(fragment(0, 700_000).key) is True
-store.close()
-again = SuperblockStore(RealDisk(folder), IDENTITY, capacity_bytes=1 << 30)
-assert lost_keys(again, [fragment(n, 700_000) for n in range(1, stored)]) == []
-assert not again.damage, again.damage
-print("fine")
-"""
-
-
-@pytest.mark.real
-def test_a_real_disk_that_fills_up_refuses_and_loses_nothing(tmp_path):
-    """16 MiB of memory as a disk, in a mount namespace of its own."""
-    tests = Path(__file__).parents[2]
-    program = ON_A_SMALL_DISK.format(paths=[str(tests.parent), str(tests)], folder=str(tmp_path))
-    mount = f"mount -t tmpfs -o size=16m none {tmp_path} && exec {sys.executable} -"
-    unshare = shutil.which("unshare")
-    if unshare is None or os.geteuid() != 0:
-        pytest.skip("needs unshare and the right to mount")
-    done = subprocess.run(
-        [unshare, "-m", "sh", "-c", mount],
-        input=program,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    if "mount:" in done.stderr or "unshare:" in done.stderr:
-        pytest.skip(f"may not mount here: {done.stderr.strip()}")
-    assert done.stdout.strip() == "fine", done.stderr

@@ -1,104 +1,57 @@
-"""kill -9 of a process that puts, deletes, rotates and compacts, at random instants.
+"""A store that is killed or loses power at any instant; ``scripts/torture_node`` does it longer.
 
-A child of a small program is killed and a new one goes on with the same files. What the page cache
-holds survives such a death: power cuts are the business of the simulated disk.
+What the page cache holds survives kill -9: so there is also a run whose files then forget what was
+not synced, and one on a simulated disk that forgets, tears and reorders. And since a test of
+durability must be able to fail: a store that only says it synced is found out.
 """
-
-import contextlib
-import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
-from storage_server.node.superblock_scan import DamageKind
-from support.fragments import stored_bytes
-from support.store_forker import made, open_real_store
-
-pytestmark = pytest.mark.real
-
-# EVENFLOW_STORE_KILLS=1000 asks for a long run, with a new seed.
-KILLS = int(os.environ.get("EVENFLOW_STORE_KILLS", "0"))
-TESTS = Path(__file__).parents[2]
-PROGRAM = (
-    f"import sys; sys.path[:0] = [{str(TESTS.parent)!r}, {str(TESTS)!r}]\n"
-    "from support.store_forker import main; main()"
+from support.forgetful_disk import build_preload
+from support.store_torture import (
+    Lost,
+    SyncsNothing,
+    forget_again_and_again,
+    kill_again_and_again,
 )
 
 
-@contextlib.contextmanager
-def forker():
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.stdin.close()
-        process.wait(timeout=20)
-        process.stdout.close()
+@pytest.fixture(scope="module")
+def preload(tmp_path_factory):
+    library = build_preload(tmp_path_factory.mktemp("preload"))
+    if library is None:
+        pytest.skip("needs a C compiler")
+    return library
 
 
-def run_and_kill(process, order, rng, stored):
-    """Let one child write for a while, kill it; return how many writes it acknowledged."""
-    process.stdin.write(json.dumps(order) + "\n")
-    process.stdin.flush()
-    child = int(process.stdout.readline().split()[1])
-    left, acknowledged, pending = rng.randint(1, 12), 0, []
-    while (line := process.stdout.readline().strip()) != "gone":
-        kind, _, rest = line.partition(" ")
-        assert kind in ("?", "!"), line
-        if kind == "?":
-            pending = json.loads(rest)
-            stored.update({number: None for number, _ in pending})
-            continue
-        stored.update(dict(pending))
-        acknowledged += len(pending)
-        left -= 1
-        if left == 0:
-            time.sleep(rng.uniform(0, 0.006))  # the instant is what is being tried out
-            os.kill(child, signal.SIGKILL)
-    return acknowledged
-
-
-def check(folder, stored, where):
-    """Open the store and compare; from then on what was in doubt is as it was found."""
-    with contextlib.closing(open_real_store(folder)) as store:
-        for number, state in list(stored.items()):
-            put = made(number)
-            is_there = store.has(put.key)
-            if is_there:
-                assert stored_bytes(store, put.key) == put.data, where
-            assert state is None or state is is_there, (where, number, state)
-            stored[number] = is_there
-        there = {number for number, state in stored.items() if state}
-        assert store.facts().fragments == len(there), where
-        kinds = {damage.kind for damage in store.damage}
-        assert kinds <= {DamageKind.TORN, DamageKind.UNFINISHED}, where
-    for number in set(stored) - there:
-        if len(stored) > 2000:  # what went long ago is looked for often enough
-            del stored[number]
-
-
-@pytest.mark.timeout(max(120, KILLS))
+@pytest.mark.real
 def test_a_store_that_is_killed_again_and_again_loses_and_revives_nothing(tmp_path):
-    seed = random.SystemRandom().getrandbits(32) if KILLS else 1
-    rng = random.Random(seed)
-    stored, acknowledged = {}, 0
-    with forker() as process:
-        for kill in range(KILLS or 15):
-            live = [number for number, state in stored.items() if state]
-            order = {"folder": str(tmp_path), "seed": rng.getrandbits(64), "live": live}
-            acknowledged += run_and_kill(process, order, rng, stored)
-            check(tmp_path, stored, f"kill {kill}, seed {seed}")
-    assert acknowledged >= 10 * (KILLS or 15)
+    account = kill_again_and_again(tmp_path, kills=15, seed=1)
+    assert account.puts + account.deletes >= 150
     assert len(list(tmp_path.glob("sb-*.dat"))) > 1
-    print(f"{acknowledged} acknowledged writes, {KILLS or 15} kills, seed {seed}")
+
+
+@pytest.mark.real
+def test_files_that_forget_what_was_not_synced_when_the_process_is_killed_keep_the_rest(
+    tmp_path, preload
+):
+    account = kill_again_and_again(tmp_path, kills=20, seed=1, preload=preload)
+    assert account.puts + account.deletes >= 200
+    assert account.sectors_forgotten > 0
+
+
+@pytest.mark.real
+def test_a_process_that_only_says_it_synced_is_found_out(tmp_path, preload):
+    with pytest.raises(Lost, match=r"was acknowledged and is lost|was deleted and is back"):
+        kill_again_and_again(tmp_path, kills=30, seed=1, preload=preload, syncs=False)
+
+
+def test_a_disk_that_forgets_tears_and_reorders_loses_nothing_acknowledged():
+    account = forget_again_and_again(puts=400, seed=1)
+    assert account.stops >= 20
+    assert account.starts_checked >= 20
+
+
+def test_a_disk_that_only_says_it_synced_is_found_out():
+    with pytest.raises(Lost):
+        forget_again_and_again(puts=600, seed=1, disk_kind=SyncsNothing)

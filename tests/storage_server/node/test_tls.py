@@ -121,6 +121,20 @@ def test_versions_before_1_2_are_refused(node, files):
     assert Certificate(*files).context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
+def test_a_peer_may_not_negotiate_anew(node):
+    """Each new handshake costs the node more than the peer; OpenSSL's client asks for one by R."""
+    where = "{}:{}".format(*node.address)
+    asked = subprocess.run(
+        ["openssl", "s_client", "-connect", where, "-tls1_2"],
+        input=b"R\n",
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert b"RENEGOTIATING" in asked.stdout + asked.stderr
+    assert b"no renegotiation" in asked.stderr
+
+
 def test_a_new_certificate_is_used_without_a_restart(tmp_path):
     certificate, key = make_certificate(tmp_path)
     used = Certificate(certificate, key)

@@ -1,0 +1,52 @@
+"""The options and help of ``storage-server install-service``, which wait for nothing heavy."""
+
+from redundancy.terminal import CommandParser, add_command, later
+from storage_server.coordinator.config import add_coordinator_arguments
+from storage_server.node.config import add_node_arguments
+from storage_server.settings import add_options
+
+INSTALL_EXAMPLES = """\
+examples:
+  storage-server install-service node --data /srv/evenflow --listen 0.0.0.0:8500 \\
+      --token-file /etc/evenflow/token --coordinator http://hub.lan:8400 --dry-run
+  storage-server install-service coordinator --data /srv/coordinator --listen 0.0.0.0:8400 \\
+      --token-file /etc/evenflow/token
+  storage-server install-service node --user --data ~/evenflow
+
+It writes two files: a configuration (what you said here, to be edited later) and a systemd unit
+that may see its own directory and little else. --dry-run shows both and writes nothing. It starts
+nothing: the commands for that are printed.
+
+exit codes: 0 ok, 2 usage, 8 another service of this name is there, 9 configuration or rights
+"""
+
+
+def add_install_arguments(install: CommandParser) -> None:
+    """Add one command for each kind of server, with that server's own options."""
+    commands = install.add_subparsers(title="commands", metavar="COMMAND")
+    for kind, add in (("node", add_node_arguments), ("coordinator", add_coordinator_arguments)):
+        parser = add_command(
+            commands,
+            kind,
+            later("storage_server.install_command", f"install_{kind}"),
+            f"Let a {kind} start with the machine, with the options given here.",
+            epilog=INSTALL_EXAMPLES,
+        )
+        add_options(parser, add)
+        group = parser.add_argument_group("service")
+        group.add_argument(
+            "--dry-run", action="store_true", help="show what would be written, write nothing"
+        )
+        group.add_argument(
+            "--user", action="store_true", help="a service of yours, without the system's rights"
+        )
+        group.add_argument(
+            "--run-as",
+            default="evenflow",
+            metavar="USER",
+            help="whose rights the service has; default %(default)s",
+        )
+        group.add_argument(
+            "--service-name", metavar="NAME", help=f"default evenflow-{kind}; one for each server"
+        )
+        group.add_argument("--force", action="store_true", help="replace what is there")
