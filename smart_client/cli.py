@@ -223,7 +223,10 @@ def _add_compare(commands: Commands) -> None:
     compare.add_argument("--runs", type=int, default=20, metavar="N", help="worlds (default 20)")
     compare.add_argument("--seed", type=int, default=0, metavar="S", help="the first world's seed")
     compare.add_argument(
-        "--schedulers", default="smart,vstack-score,round-robin", metavar="A,B", help="by commas"
+        "--schedulers",
+        default="smart,vstack-score,round-robin",
+        metavar="A,B",
+        help="by commas; simulated only: informed, ours told how every node fares now",
     )
     compare.add_argument("--reference", metavar="A", help="what is saved against (default: last)")
     compare.add_argument(

@@ -18,6 +18,7 @@ from smart_client.core.schedulers import ALIASES, make_scheduler
 from smart_client.errors import QualityMissed
 from smart_client.lab.worlds import LAB_SECONDS, shortened
 from smart_client.simulator.batch import LAB_MODE, Grid, JobPlayer, read_records, run_batch
+from smart_client.simulator.informed import INFORMED
 from smart_client.simulator.page import OWN, comparison_html, comparison_svg
 from smart_client.simulator.report import Cell, cells_of
 from smart_client.simulator.scenario import Scenario
@@ -37,7 +38,8 @@ def compare(args: argparse.Namespace, terminal: Terminal) -> int:
     if not schedulers:
         raise UsageError("--schedulers names none")
     for name in schedulers:
-        make_scheduler(name)  # a misspelt one is told before anything runs
+        if name != INFORMED or args.network == LAB_MODE:
+            make_scheduler(name)  # a misspelt one is told before anything runs
     reference = ALIASES.get(args.reference, args.reference) or schedulers[-1]
     if reference not in schedulers:
         raise UsageError(

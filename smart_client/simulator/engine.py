@@ -48,6 +48,8 @@ class Engine:
     # Report blocks as they come while a reader waits for them, and else in batches and when the
     # session wakes up. Cheaper, and nearer to sockets than reports at fixed distances.
     follows_readers: bool = False
+    # Tells the session what no client could know, before every step; returns what follows from it.
+    inform: Callable[[Session, Network], list[Event]] | None = None
     _footers: dict[int, int] = field(default_factory=dict)  # piece -> size
     _starts: dict[int, int] = field(default_factory=dict)  # piece -> its first byte
     _next_probe: int = -1
@@ -90,7 +92,9 @@ class Engine:
                 # A socket would have handed over by now what its session wakes up to decide on.
                 happened = network.overdue_reports()
         told = [event for what, flow in happened for event in self._translate(what, flow)]
-        if not happened:
+        if self.inform is not None:
+            told += self.inform(session, network)
+        if not happened and not told:
             told = [events.Tick()]
         if self.follows_readers:
             self._post_all(told)

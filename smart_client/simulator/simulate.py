@@ -10,6 +10,7 @@ from smart_client.core.playback_buffer import Reader, ReaderState
 from smart_client.core.schedulers import make_scheduler
 from smart_client.core.session import Session
 from smart_client.simulator.engine import Engine
+from smart_client.simulator.informed import INFORMED, tell_the_present
 from smart_client.simulator.network import REALISTIC, Network, NetworkModel
 from smart_client.simulator.scenario import ViewerPlan
 from smart_client.simulator.world import World
@@ -51,17 +52,19 @@ def viewers_script(viewers: Sequence[ViewerPlan], session: Session) -> list[tupl
 
 
 def simulate(world: World, scheduler_name: str, model: NetworkModel = REALISTIC) -> Outcome:
-    """Play a world to its end with a scheduler.
+    """Play a world to its end with a scheduler, or with ours told the present (``INFORMED``).
 
     Raises: InvalidRequest: no such scheduler.
     """
-    session = Session(world.chunks, world.node_ids, make_scheduler(scheduler_name), world.config)
+    scheduler = make_scheduler("smart" if scheduler_name == INFORMED else scheduler_name)
+    session = Session(world.chunks, world.node_ids, scheduler, world.config)
     network = Network(world.nodes, world.client_bytes_per_s, model)
     engine = Engine(
         session,
         network,
         footer_size_of=lambda chunk, fragment, _: world.footer_bytes(chunk, fragment),
         follows_readers=True,
+        inform=tell_the_present if scheduler_name == INFORMED else None,
     )
     engine.run(script_of(world, session), world.horizon_s)
     return outcome_of(session, len(world.viewers), network.now_s, network.moved_bytes_by_node())
