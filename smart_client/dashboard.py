@@ -15,7 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from smart_client.core import commands
+from smart_client.core import commands, events
 from smart_client.core.commands import Command
 from smart_client.core.events import Event
 from smart_client.core.metrics import Snapshot
@@ -34,13 +34,15 @@ class EventLog:
         lines: TextIO | None = None,
         ndjson: TextIO | None = None,
     ) -> None:
-        self._nodes = nodes  # their names, in the session's order
+        self._nodes = tuple(nodes)  # their names, in the session's order
         self._view = view
         self._lines = lines
         self._ndjson = ndjson
 
-    def observe(self, now_s: float, _event: Event, issued: Sequence[Command]) -> None:
+    def observe(self, now_s: float, event: Event, issued: Sequence[Command]) -> None:
         """Tell what is worth telling; every line is flushed, so that a reader sees it at once."""
+        if isinstance(event, events.PlacementKnown) and len(event.node_ids) > len(self._nodes):
+            self._nodes += event.node_ids[len(self._nodes) :]
         for command in issued:
             if not isinstance(command, commands.Notice):
                 continue

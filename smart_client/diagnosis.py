@@ -17,13 +17,13 @@ def why_it_waits(
 ) -> EvenflowError | None:
     """Return why this chunk cannot be had: for good, or for now when ``gave_up_after_s`` is given.
 
-    None while there is hope.
+    None while there is hope, as long as it is being asked where missing fragments lie now.
     """
     chunk = state.chunks[index]
     name = manifest.video.name
     usable = chunk.usable_fragments()
     detail = fragment_states(state, chunk)
-    if usable < chunk.k:
+    if usable < chunk.k and (gave_up_after_s is not None or index not in state.stale):
         return FragmentsLost(
             f"cannot read '{name}': chunk {index} has {usable} of the {chunk.k} fragments it needs",
             hint=f"bring the missing nodes back; see `smart-client info {name} --chunks`",

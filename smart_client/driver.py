@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from functools import partial
 
@@ -18,15 +18,19 @@ from smart_client.core.commands import Command
 from smart_client.core.events import Event, FailureKind
 from smart_client.core.session import Session
 from smart_client.piece_request import PieceRequest
+from smart_client.placing import placement_events
 from smart_client.spool import Spool
 from smart_client.transport.errors import TransportFailure
 from smart_client.transport.nodes import NodeTransport
-from smart_client.wire import Manifest
+from smart_client.wire import ChunkRecord, Manifest
 
 log = logging.getLogger(__name__)
 
 # Told after every step: the instant, what happened, and what the session commanded.
 Observer = Callable[[float, Event, Sequence[Command]], None]
+
+# Fetches the manifest anew. Raises: EvenflowError: nobody has it, for now.
+FetchManifest = Callable[[], Awaitable[Manifest]]
 
 
 class SessionDriver:
@@ -51,15 +55,13 @@ class SessionDriver:
         self.spool = spool
         self.failure: EvenflowError | None = None  # why nothing can go on
         self.wire_bytes = 0  # everything that came from nodes, wasted or not
+        self.fetch_manifest: FetchManifest | None = None  # None: what is known is all there is
         self._transport = transport
         self._executor = executor
         self._observers: list[Observer] = [] if observer is None else [observer]
         self._loop = asyncio.get_running_loop()
         self._origin_s = self._loop.time()
-        self._buffers = [
-            ChunkBuffers(chunk, manifest.video.id, manifest.rendition.name)
-            for chunk in manifest.chunks
-        ]
+        self._buffers = [self._new_buffers(chunk) for chunk in manifest.chunks]
         self._keys = [{f.index: f.key for f in chunk.fragments} for chunk in manifest.chunks]
         self._requests: dict[int, PieceRequest] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -152,17 +154,21 @@ class SessionDriver:
             case commands.Shorten():
                 self._shorten(command)
             case commands.Cancel():
-                request = self._requests.pop(command.piece, None)
-                if request is not None and request.task is not None:
-                    request.task.cancel()
+                self._cancel(command.piece)
             case commands.Probe():
                 self.spawn(self._probe(command.node))
             case commands.Decode():
-                self._work(command.chunk, partial(self._decode, command))
+                buffers = self._buffers[command.chunk]
+                at = self._spool_offset(command.chunk, command.first_row)
+                self._work(command.chunk, partial(self._decode, command, buffers, at))
             case commands.VerifyChunk():
                 self._work(command.chunk, partial(self._verify, command.chunk))
             case commands.Discard():
                 self._discard(command.chunk)
+            case commands.AskPlacement() if self.fetch_manifest is not None:
+                self.spawn(self._ask_placement(self.fetch_manifest))
+            case commands.Relocate():
+                self._relocate(command)
             case _:
                 pass
 
@@ -217,6 +223,11 @@ class SessionDriver:
             request.task.cancel()
             self._queue.append(events.PieceDone(command.piece))
 
+    def _cancel(self, piece: int) -> None:
+        request = self._requests.pop(piece, None)
+        if request is not None and request.task is not None:
+            request.task.cancel()
+
     async def _probe(self, node: int) -> None:
         outcome: Event
         try:
@@ -225,15 +236,44 @@ class SessionDriver:
             outcome = events.ProbeFailed(node, failure.kind)
         self.post(outcome)
 
+    # -- where fragments lie ---------------------------------------------------------------------
+
+    async def _ask_placement(self, fetch_manifest: FetchManifest) -> None:
+        try:
+            newer = await fetch_manifest()
+        except EvenflowError as error:
+            log.info("where fragments lie now cannot be told: %s", error.message)
+            self.post(events.PlacementUnknown())
+            return
+        if newer.video.id != self.manifest.video.id:
+            log.info("another video has the name by now: '%s'", newer.video.name)
+            self.post(events.PlacementUnknown())
+            return
+        node_ids = self._transport.use_nodes(newer.nodes)
+        for event in placement_events(self.session.state.records, newer.chunks, node_ids):
+            self.post(event)
+
+    def _relocate(self, command: commands.Relocate) -> None:
+        record = self.session.state.records[command.chunk]
+        self._keys[command.chunk] = {f.index: f.key for f in record.fragments}
+        if command.anew:
+            self._buffers[command.chunk].clear()  # late results are of another life
+            self._buffers[command.chunk] = self._new_buffers(record)
+
+    def _new_buffers(self, record: ChunkRecord) -> ChunkBuffers:
+        return ChunkBuffers(record, self.manifest.video.id, self.manifest.rendition.name)
+
     # -- decoding --------------------------------------------------------------------------------
 
-    def _decode(self, command: commands.Decode) -> Event:
-        buffers = self._buffers[command.chunk]
+    def _decode(self, command: commands.Decode, buffers: ChunkBuffers, at: int) -> Event:
+        """Put rows together from these buffers, and into the spool at this offset."""
         data = buffers.assemble(command.first_row, command.rows, command.fragments)
-        chunk = self.session.state.chunks[command.chunk]
-        start, _ = chunk.geometry.chunk_range(command.first_row, command.rows)
-        self.spool.write(self.session.state.timeline.offsets[command.chunk] + start, data)
+        self.spool.write(at, data)
         return events.RowsDecoded(command.chunk, command.first_row, command.rows)
+
+    def _spool_offset(self, index: int, row: int) -> int:
+        state = self.session.state
+        return state.timeline.offsets[index] + state.chunks[index].geometry.chunk_range(row, 1)[0]
 
     def _verify(self, index: int) -> Event:
         chunk = self.manifest.chunks[index]
@@ -246,11 +286,11 @@ class SessionDriver:
         if self._executor is None:
             self._queue.append(job())
         else:
-            self.spawn(self._in_thread(chunk, job))
+            buffers = self._buffers[chunk]
+            self.spawn(self._in_thread(buffers, buffers.epoch, job))
 
-    async def _in_thread(self, chunk: int, job: Callable[[], Event]) -> None:
-        buffers = self._buffers[chunk]
-        epoch = buffers.epoch
+    async def _in_thread(self, buffers: ChunkBuffers, epoch: int, job: Callable[[], Event]) -> None:
+        """Do a job that was given in this epoch; if another has begun by then, it is nothing."""
         try:
             outcome = await self._loop.run_in_executor(self._executor, job)
         except EvenflowError as error:

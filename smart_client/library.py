@@ -76,7 +76,7 @@ class Library:
             token=self.token,
         )
         stream.on_view = lambda view: self._count_view(name, view)
-        stream.keep_granted(lambda: self.coordinator.manifest(name))
+        stream.keep_current(lambda: self.coordinator.manifest(name))
         return stream
 
     async def _suggest(self, name: str, error: VideoNotFound) -> VideoNotFound:

@@ -33,6 +33,8 @@ _TEXTS = {
     "corrupt": "{node} sent bytes that do not match their checksum (chunk {chunk})",
     "unplayable": "chunk {chunk} has too few usable fragments left ({reason})",
     "chunk_ready": "chunk {chunk} complete and verified",
+    "relocated": "fragments of {reason} chunks lie elsewhere now",
+    "misplaced": "an answer of where fragments lie was ignored: {reason}",
 }
 
 _REASONS = {

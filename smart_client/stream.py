@@ -75,8 +75,20 @@ class VideoStream:
         """Read with a newer grant from now on; what is under way is not disturbed."""
         self._transport.use_grant(grant)
 
-    def keep_granted(self, renew: Callable[[], Awaitable[wire.Manifest]]) -> None:
-        """Ask for a newer grant in good time, as long as the stream lives, if one is needed."""
+    def keep_current(self, renew: Callable[[], Awaitable[wire.Manifest]]) -> None:
+        """Stay able to read as long as the stream lives.
+
+        A newer manifest is asked for when fragments are not where this one says, and, if a grant is
+        needed, in good time before it ends. Playing goes on whether that works or not.
+        """
+
+        async def fetch_manifest() -> wire.Manifest:
+            newer = await renew()
+            if newer.read_grant and newer.video.id == self.manifest.video.id:
+                self.use_grant(newer.read_grant)
+            return newer
+
+        self.driver.fetch_manifest = fetch_manifest
         if self.manifest.read_grant:
             self.driver.spawn(renew_for_ever(self, renew, self._transport.refused))
 

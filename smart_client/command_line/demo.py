@@ -67,6 +67,8 @@ class Faults:
         """Note the first suspicion of each node after its fault."""
         for command in issued:
             if isinstance(command, commands.Notice) and command.kind == "node_suspect":
+                if command.node >= len(self.node_ids):
+                    continue  # it joined later
                 node = self.node_ids[command.node]
                 if node in self.at_s:
                     self.noticed_after_s.setdefault(node, now_s - self.at_s[node])

@@ -7,7 +7,7 @@ that this node has" is three machine operations a row word instead of a loop ove
 k distinct fragments are asked for it (or one whole copy is), and *complete* when they are in.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from redundancy.rows import BLOCK_BYTES, RowGeometry
 from redundancy.scheme import Layout
@@ -33,10 +33,11 @@ def mask_of(first_row: int, rows: int) -> int:
 class Coverage:
     """Counts, for every row, how many distinct fragments serve it, up to k."""
 
-    __slots__ = ("by_fragment", "levels")
+    __slots__ = ("by_fragment", "filled", "levels")
 
-    def __init__(self, k: int) -> None:
-        self.levels = [0] * k
+    def __init__(self, k: int, filled: int = 0) -> None:
+        self.filled = filled  # rows that have all they need, from no fragment of these
+        self.levels = [filled] * k
         self.by_fragment: dict[int, int] = {}
 
     @property
@@ -66,7 +67,7 @@ class Coverage:
         """Take ``fragment`` back for these rows and count again."""
         rest = self.by_fragment.get(fragment, 0) & ~mask
         others = {**self.by_fragment, fragment: rest}
-        self.levels = [0] * len(self.levels)
+        self.levels = [self.filled] * len(self.levels)
         self.by_fragment = {}
         for index, rows in others.items():
             if rows:
@@ -96,9 +97,11 @@ class ChunkProgress:
         "has_copies",
         "index",
         "is_away",
+        "is_carried",
         "is_copy",
         "k",
         "layout",
+        "missing",
         "node_of",
         "received",
         "verified",
@@ -120,19 +123,24 @@ class ChunkProgress:
         self.layout = layout
         self.k = layout.scheme.k
         self.all_rows = (1 << geometry.rows) - 1
+        self.is_copy: dict[int, bool] = {}  # of every fragment that was ever stored
+        self.place(node_of)
+        self.wanted = 0  # rows some reader needs
+        self.bad_fragments: set[int] = set()
+        self.missing: set[int] = set()  # those of them that were only not there
+        self.bad_footers: set[int] = set()
+        self.doubted: set[int] = set()  # whose footer everybody contradicted
+        self.forget()
+
+    def place(self, node_of: Mapping[int, int]) -> None:
+        """Fragments lie on these nodes (fragment -> node) from now on; what came counts on."""
         self.node_of = dict(node_of)
-        self.is_copy = {
-            fragment: self.k > 1 and layout.is_copy(fragment) for fragment in self.node_of
-        }
+        for fragment in self.node_of:
+            self.is_copy[fragment] = self.k > 1 and self.layout.is_copy(fragment)
         self.has_copies = any(self.is_copy.values())
         self.fragment_at_node: dict[int, list[int]] = {}
         for fragment, node in self.node_of.items():
             self.fragment_at_node.setdefault(node, []).append(fragment)
-        self.wanted = 0  # rows some reader needs
-        self.bad_fragments: set[int] = set()
-        self.bad_footers: set[int] = set()
-        self.doubted: set[int] = set()  # whose footer everybody contradicted
-        self.forget()
 
     def forget(self) -> None:
         """Go back to knowing nothing of the chunk's bytes."""
@@ -143,7 +151,35 @@ class ChunkProgress:
         self.footer_coded = False
         self.footer_source = -1  # the fragment whose footer checks the coded ones
         self.footer_copies = False
+        self.is_carried = False  # some rows were decoded from another layout
         self.verified = False
+
+    def carry(self, old: "ChunkProgress") -> None:
+        """Take over from the same chunk in another layout what is decoded there and wanted."""
+        self.wanted = 0
+        for first, rows in runs_of(old.wanted):
+            start, stop = old.geometry.chunk_range(first, rows)
+            begin = start // self.geometry.row_bytes
+            self.wanted |= mask_of(begin, -(-stop // self.geometry.row_bytes) - begin)
+        whole = 0
+        for first, rows in runs_of(old.decoded):
+            start, stop = old.geometry.chunk_range(first, rows)
+            begin = -(-start // self.geometry.row_bytes)
+            at_end = stop == self.geometry.chunk_bytes
+            end = self.geometry.rows if at_end else stop // self.geometry.row_bytes
+            whole |= mask_of(begin, max(0, end - begin))
+        self.asked = Coverage(self.k, whole)
+        self.received = Coverage(self.k, whole)
+        self.decoded = whole
+        self.is_carried = bool(whole)
+        self.verified = old.verified
+
+    def forgive(self, fragments: Iterable[int]) -> None:
+        """Ask for these again, whatever was wrong with them."""
+        for fragment in list(fragments):
+            self.bad_fragments.discard(fragment)
+            self.bad_footers.discard(fragment)
+            self.missing.discard(fragment)
 
     # -- what to ask for -------------------------------------------------------------------------
 

@@ -75,6 +75,23 @@ class Discard(Command, frozen=True, tag=True, gc=False):
     chunk: int
 
 
+class AskPlacement(Command, frozen=True, tag=True, gc=False):
+    """Find out where fragments lie now; the answer is ``PlacementKnown`` or ``PlacementUnknown``.
+
+    Not asked again before the answer. A shell that knows nobody to ask may stay silent.
+    """
+
+
+class Relocate(Command, frozen=True, tag=True, gc=False):
+    """From now on ``chunk`` is stored as its record in the session's tables says.
+
+    ``anew``: in another layout, so no payload or footer of it is of use; decoded bytes are.
+    """
+
+    chunk: int
+    anew: bool
+
+
 class Notice(Command, frozen=True, tag=True, gc=False):
     """Something worth telling people and logs. ``kind`` is one of ``NOTICE_KINDS``."""
 
@@ -101,6 +118,8 @@ NOTICE_KINDS = (
     "corrupt",  # a node served bytes that do not match
     "unplayable",  # too few fragments of this chunk answer for now
     "chunk_ready",  # a chunk is complete and verified
+    "relocated",  # fragments of so many chunks (``reason``) lie elsewhere now
+    "misplaced",  # what was said of where fragments lie makes no sense (``reason``)
 )
 
 AnyCommand = (
@@ -113,5 +132,7 @@ AnyCommand = (
     | Decode
     | VerifyChunk
     | Discard
+    | AskPlacement
+    | Relocate
     | Notice
 )

@@ -51,6 +51,10 @@ class Demand:
                 state.order = [i for i in state.order if not state.chunks[i].is_decoded]
                 return
 
+    def reorder(self) -> None:
+        """Put wanted chunks in order again: something other than readers changed them."""
+        self._sort()
+
     def next_growth_s(self) -> float:
         """Return when the next chunk enters the window of a playing reader."""
         state = self._state

@@ -37,7 +37,7 @@ class Distrust:
             state.counters.corrupt += 1
             state.out.append(
                 commands.Notice(
-                    "corrupt", node=chunk.node_of[fragment], chunk=index, fragment=fragment
+                    "corrupt", node=chunk.node_of.get(fragment, -1), chunk=index, fragment=fragment
                 )
             )
         if in_footer and kind is FailureKind.CORRUPT:
@@ -45,19 +45,29 @@ class Distrust:
             alike = {f for f in chunk.node_of if chunk.is_copy[f] == chunk.is_copy[fragment]}
             if alike <= chunk.bad_footers:
                 chunk.bad_fragments |= alike
+        elif kind is FailureKind.MISSING:
+            # What came of it before is good. It may lie elsewhere now.
+            self._abandon(index, fragment)
+            chunk.bad_fragments.add(fragment)
+            chunk.missing.add(fragment)
+            state.stale.add(index)
         else:
-            self._drop_fragment(index, fragment)
+            self._abandon(index, fragment)
+            chunk.reject(fragment)
             if chunk.usable_fragments() < chunk.k:
                 # Everybody contradicts one footer: the footer may be the liar.
                 self._doubt_footer(index)
         self._report_if_unplayable(index, kind.value)
 
-    def _drop_fragment(self, index: int, fragment: int) -> None:
+    def relocated(self, index: int) -> None:
+        """The chunk lies elsewhere: what was said of it is out of date."""
+        self._unplayable.discard(index)
+
+    def _abandon(self, index: int, fragment: int) -> None:
         state = self.state
         for piece in list(state.pieces.values()):
             if piece.chunk == index and piece.fragment == fragment:
                 state.abandon(piece)
-        state.chunks[index].reject(fragment)
 
     def _doubt_footer(self, index: int) -> None:
         """Start the chunk over with another footer, unless that was done often enough.
@@ -91,14 +101,20 @@ class Distrust:
             self.state.out.append(commands.Notice("unplayable", chunk=index, reason=reason))
 
     def _blocks_rejected(self, event: events.BlocksRejected) -> None:
-        node = self.state.nodes[self.state.chunks[event.chunk].node_of[event.fragment]]
+        chunk = self.state.chunks[event.chunk]
+        assert event.fragment in chunk.is_copy, "a fragment that never was"
+        holder = chunk.node_of.get(event.fragment, -1)
         self.fragment_is_bad(event.chunk, event.fragment, FailureKind.CORRUPT, in_footer=False)
-        self.state.suspect(node, FailureKind.CORRUPT)
+        if holder >= 0:  # else it is stored nowhere any more
+            self.state.suspect(self.state.nodes[holder], FailureKind.CORRUPT)
 
     def _chunk_rejected(self, event: events.ChunkRejected) -> None:
         self.state.counters.corrupt += 1
         self.state.out.append(commands.Notice("corrupt", chunk=event.chunk, reason="whole chunk"))
         chunk = self.state.chunks[event.chunk]
+        if chunk.is_carried:
+            self._forget_chunk(event.chunk)  # two layouts had a part in it: all of it from one
+            return
         before = len(chunk.doubted)
         self._doubt_footer(event.chunk)
         if len(chunk.doubted) == before:

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 import msgspec
 
+from smart_client.wire import ChunkRecord, NodeName
+
 
 class FailureKind(StrEnum):
     """Why a request gave nothing more. Decides how long its node is left alone."""
@@ -143,6 +145,22 @@ class ProbeFailed(Event, frozen=True, tag=True, gc=False):
     kind: FailureKind
 
 
+class PlacementKnown(Event, frozen=True, tag=True, gc=False):
+    """A newer manifest says where fragments lie: the chunks of which it says something new.
+
+    ``node_ids`` are all nodes from now on: those of the session in their order, then new ones.
+    ``more`` of the same answer follows at once, where it is long.
+    """
+
+    chunks: tuple[ChunkRecord, ...]
+    node_ids: tuple[NodeName, ...]
+    more: bool = False
+
+
+class PlacementUnknown(Event, frozen=True, tag=True, gc=False):
+    """Nobody could say where fragments lie now."""
+
+
 class Tick(Event, frozen=True, tag=True, gc=False):
     """Nothing happened but time; sent at ``next_wakeup_s``."""
 
@@ -164,5 +182,7 @@ AnyEvent = (
     | ChunkRejected
     | ProbeAnswered
     | ProbeFailed
+    | PlacementKnown
+    | PlacementUnknown
     | Tick
 )

@@ -77,6 +77,8 @@ class Explainer:
                     self._asked(command)
                 case commands.Cancel() | commands.Shorten():
                     step.given_up = self._pieces.get(command.piece, step.given_up)
+                case commands.Relocate() if command.anew:  # its rows are others from now on
+                    self._moves = [move for move in self._moves if move.chunk != command.chunk]
                 case Notice():
                     self._noticed(command, step)
                 case _:

@@ -1,5 +1,6 @@
 """Nodes connect and answer pings."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from smart_client.core import commands, events
@@ -20,7 +21,15 @@ class NodeDesk:
     def __init__(self, state: SessionState) -> None:
         self.state = state
         for node in state.nodes.nodes:
-            node.next_probe_s = PROBE_INTERVAL_S * (0.5 + (node.index + 1) * GOLDEN % 1 / 2)
+            node.next_probe_s = _first_probe_s(node.index)
+
+    def add(self, node_ids: Sequence[str]) -> None:
+        """Take nodes in that nobody knew of when the session began."""
+        state = self.state
+        for node_id in node_ids:
+            node = NodeState(len(state.nodes), node_id)
+            node.next_probe_s = state.now_s + _first_probe_s(node.index)
+            state.nodes.nodes.append(node)
 
     def handlers(self) -> Handlers:
         """Return which method takes which event."""
@@ -82,3 +91,7 @@ class NodeDesk:
         node.next_probe_s = self.state.now_s + PROBE_INTERVAL_S
         if not node.pieces:
             self.state.suspect(node, kind)
+
+
+def _first_probe_s(index: int) -> float:
+    return PROBE_INTERVAL_S * (0.5 + (index + 1) * GOLDEN % 1 / 2)

@@ -142,6 +142,10 @@ class NodeTable:
     def __getitem__(self, index: int) -> NodeState:
         return self.nodes[index]
 
+    def positions(self) -> dict[str, int]:
+        """Return where each node is in the table, by its name."""
+        return {node.id: node.index for node in self.nodes}
+
     def __len__(self) -> int:
         return len(self.nodes)
 

@@ -17,6 +17,7 @@ from smart_client.core.events import Event
 from smart_client.core.footers import plan_footers
 from smart_client.core.node_desk import NodeDesk
 from smart_client.core.piece_desk import PieceDesk
+from smart_client.core.placement_desk import PlacementDesk
 from smart_client.core.reader_desk import ReaderDesk
 from smart_client.core.scheduler import Scheduler
 from smart_client.core.state import Handlers, SessionConfig, SessionState
@@ -40,11 +41,13 @@ class Session:
         self.demand = make_demand(self.state)
         self.nodes = NodeDesk(self.state)
         distrust = Distrust(self.state, self.demand)
+        self.placement = PlacementDesk(self.state, self.demand, distrust, self.nodes)
         self._handlers: Handlers = {
             **ReaderDesk(self.state, self.demand).handlers(),
             **self.nodes.handlers(),
             **PieceDesk(self.state, self.demand, distrust).handlers(),
             **distrust.handlers(),
+            **self.placement.handlers(),
             events.Tick: lambda _: None,
         }
 
@@ -69,6 +72,7 @@ class Session:
         state.out += state.buffer.advance(now_s)
         self.demand.refresh()
         self.nodes.probe_idle_nodes()
+        self.placement.ask_if_stale()
         self.scheduler.decide(state)
         plan_footers(state)
         return state.out
@@ -80,6 +84,7 @@ class Session:
             self.demand.next_growth_s(),
             self.scheduler.next_wakeup_s(self.state),
             self.nodes.next_probe_s(),
+            self.placement.next_ask_s(),
         )
 
     def check_invariants(self) -> None:

@@ -67,7 +67,9 @@ class SessionState:
         self.config = config
         self.timeline = Timeline(chunks)
         self.nodes = NodeTable(node_ids)
+        self.records = list(chunks)  # as what and where each chunk is stored
         self.chunks = [_progress(chunk, position, self.nodes) for chunk in chunks]
+        self.stale: set[int] = set()  # chunks that lacked a fragment since placement was known
         self.buffer = PlaybackBuffer(
             self.timeline,
             start_buffer_s=config.start_buffer_s,
@@ -152,10 +154,35 @@ class SessionState:
         """Let a chunk of this rendition play where the record says; nothing is asked for there."""
         index = record.number
         assert not self.chunks[index].asked.by_fragment, "it is being fetched"
-        position = {node.id: node.index for node in self.nodes.nodes}
-        self.chunks[index] = _progress(record, position, self.nodes)
+        self.records[index] = record
+        self.chunks[index] = _progress(record, self.nodes.positions(), self.nodes)
         self.timeline.replace(index, record.size)
         self.out.append(commands.OpenUnit(index, rendition))
+
+    def relocate(self, record: ChunkRecord) -> None:
+        """Fetch a chunk from where its record says; what came counts on if the layout is the same.
+
+        Where it is another, decoded rows stay: they are the chunk's bytes in any layout.
+        """
+        index, old = record.number, self.records[record.number]
+        anew = (record.layout, record.generation) != (old.layout, old.generation)
+        stays = set() if anew else set(old.fragments) & set(record.fragments)
+        kept = {fragment.index for fragment in stays}
+        for piece in list(self.pieces.values()):
+            if piece.chunk == index and piece.fragment not in kept:
+                self.abandon(piece)
+        chunk = self.chunks[index]
+        self.records[index] = record
+        self.out.append(commands.Relocate(index, anew))
+        if anew:
+            self.chunks[index] = _progress(record, self.nodes.positions(), self.nodes)
+            self.chunks[index].carry(chunk)
+            chunk = self.chunks[index]
+            if chunk.decoded == chunk.all_rows and not chunk.verified:
+                self.out.append(commands.VerifyChunk(index))
+        else:
+            chunk.place(_holders(record, self.nodes.positions()))
+            chunk.forgive(fragment for fragment in chunk.node_of if fragment not in kept)
 
     def shorten(self, piece: Piece, rows: int) -> None:
         """Keep only the first ``rows`` rows of a piece; the others are open again."""
@@ -220,7 +247,11 @@ class SessionState:
 def _progress(chunk: ChunkRecord, position: dict[str, int], nodes: NodeTable) -> ChunkProgress:
     layout = chunk.layout.to_layout()
     geometry = RowGeometry(chunk.size, layout.scheme.k)
-    node_of = {f.index: position[f.node] for f in chunk.fragments if f.node in position}
+    node_of = _holders(chunk, position)
     return ChunkProgress(
         chunk.number, geometry, layout, node_of, is_away=lambda node: nodes[node].is_suspect
     )
+
+
+def _holders(chunk: ChunkRecord, position: dict[str, int]) -> dict[int, int]:
+    return {f.index: position[f.node] for f in chunk.fragments if f.node in position}

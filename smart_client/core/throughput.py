@@ -35,6 +35,7 @@ class FlowMeter:
         if self._slots and now_s - self._slots[-1][0] < FLOW_WINDOW_S / FLOW_SLOTS:
             return
         received = tuple(node.bytes_received for node in nodes)
+        self._best += [0.0] * (len(nodes) - len(self._best))  # nodes may join
         for index, node in enumerate(nodes):
             self._best[index] = max(self._best[index], node.rate.bytes_per_s())
         self._slots.append((now_s, received))
@@ -47,6 +48,7 @@ class FlowMeter:
         if len(slots) < 2:
             return 0.0, []
         (then_s, before), (last_s, after) = slots[0], slots[-1]
+        before += (0,) * (len(after) - len(before))
         sent = [b - a for a, b in zip(before, after, strict=True)]
         span_s = max(last_s - then_s, FLOW_WINDOW_S / FLOW_SLOTS)
         return sum(sent) / span_s, [index for index, count in enumerate(sent) if count]

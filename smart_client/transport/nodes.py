@@ -66,6 +66,12 @@ class NodeTransport(Protocol):
     async def ping(self, node: int) -> float:
         """Return the round trip of a small request, in seconds. Raises: TransportFailure."""
 
+    def use_nodes(self, records: Sequence[wire.NodeRecord]) -> tuple[str, ...]:
+        """Find nodes where these records say; return the names of all, known ones first.
+
+        Who is known keeps its position, listed or not; others follow in the order of the list.
+        """
+
     async def close(self) -> None:
         """Drop all connections."""
 
@@ -212,12 +218,32 @@ class HttpNodeTransport:
         self, nodes: Sequence[wire.NodeRecord], *, token: str | None = None, grant: str = ""
     ) -> None:
         self.nodes = [NodeConnections(record, token=token, grant=grant) for record in nodes]
+        self._token = token
+        self._grant = grant
+        self._left: list[NodeConnections] = []  # where nodes answered before
         self.refused = asyncio.Event()  # set when a node does not let us read
 
     def use_grant(self, grant: str) -> None:
         """Read with a newer grant from now on."""
+        self._grant = grant
         for node in self.nodes:
             node.grant = grant
+
+    def use_nodes(self, records: Sequence[wire.NodeRecord]) -> tuple[str, ...]:
+        """See ``NodeTransport``. What is under way to an address that changed is not disturbed."""
+        position = {node.record.id: index for index, node in enumerate(self.nodes)}
+        for record in records:
+            index = position.setdefault(record.id, len(self.nodes))
+            known = index < len(self.nodes)
+            if known and self.nodes[index].record.urls == record.urls:
+                continue
+            made = NodeConnections(record, token=self._token, grant=self._grant)
+            if known:
+                self._left.append(self.nodes[index])
+                self.nodes[index] = made
+            else:
+                self.nodes.append(made)
+        return tuple(node.record.id for node in self.nodes)
 
     async def fetch(
         self, node: int, key: str, start: int, stop: int | None, sink: PieceSink
@@ -235,7 +261,7 @@ class HttpNodeTransport:
 
     async def close(self) -> None:
         """See ``NodeTransport``."""
-        await asyncio.gather(*(node.close() for node in self.nodes))
+        await asyncio.gather(*(node.close() for node in (*self.nodes, *self._left)))
 
 
 class _ConnectClock:
