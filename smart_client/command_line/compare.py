@@ -90,7 +90,10 @@ def compare(args: argparse.Namespace, terminal: Terminal) -> int:
     page = comparison_html(cells, how=how, reference=reference)
     (out / PAGE_FILE).write_text(page, encoding="utf-8")
     _tell(cells, out, terminal)
-    terminal.note(f"{report.played} sessions played, {report.skipped} were there already")
+    terminal.note(
+        f"{report.played} sessions played ({report.sessions_per_min:,.0f} a minute), "
+        f"{report.skipped} were there already"
+    )
     if args.fail_if_worse:
         _require_best(cells)
     return ExitCode.OK
