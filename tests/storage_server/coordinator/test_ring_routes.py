@@ -253,7 +253,8 @@ def test_a_move_that_fails_in_the_middle_can_be_taken_up_again(tmp_path):
             assert answer.status_code == 503
             assert answer.json()["error"]["code"] == "MOVE_FAILED"
             assert await made.state_of("node-1") == "up"
-            assert (await made.client.nodes())[0].status == "ok"  # takes new fragments again
+            # Takes new fragments again; it may report the one it misses.
+            assert (await made.client.nodes())[0].status in ("ok", "warn")
             await node.put(url, content=body)
             answer = await http.delete("/server/node-1")
             assert answer.status_code == 200, answer.text
