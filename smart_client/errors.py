@@ -37,6 +37,13 @@ class VideoNotFound(SmartClientError):
     exit_code = ExitCode.NOT_FOUND
 
 
+class RenditionNotFound(SmartClientError):
+    """The video is there, but not in that rendition."""
+
+    code = "RENDITION_NOT_FOUND"
+    exit_code = ExitCode.NOT_FOUND
+
+
 class NodeNotFound(SmartClientError):
     """No node of that name."""
 

@@ -42,10 +42,13 @@ class Library:
             await asyncio.wait(self._tasks, timeout=self.config.timeout_s)
         await self.coordinator.close()
 
-    async def manifest(self, name: str) -> wire.Manifest:
-        """Return a video's manifest. Raises: VideoNotFound, with the nearest name."""
+    async def manifest(self, name: str, rendition: str = "original") -> wire.Manifest:
+        """Return the manifest of one rendition of a video.
+
+        Raises: VideoNotFound, with the nearest name; RenditionNotFound.
+        """
         try:
-            return await self.coordinator.manifest(name)
+            return await self.coordinator.manifest(name, rendition)
         except VideoNotFound as error:
             raise await self._suggest(name, error) from error
 
@@ -61,11 +64,15 @@ class Library:
         name: str,
         config: ClientConfig,
         *,
+        rendition: str = "original",
         spool: Spool | None = None,
         session: SessionConfig | None = None,
     ) -> VideoStream:
-        """Open a video for reading. Raises: VideoNotFound, CoordinatorUnreachable."""
-        manifest = await self.manifest(name)
+        """Open one rendition of a video for reading.
+
+        Raises: VideoNotFound, RenditionNotFound, CoordinatorUnreachable.
+        """
+        manifest = await self.manifest(name, rendition)
         if spool is None:
             spool = await asyncio.to_thread(default_spool, config.cache_dir)
         stream = VideoStream(
@@ -76,7 +83,7 @@ class Library:
             token=self.token,
         )
         stream.on_view = lambda view: self._count_view(name, view)
-        stream.keep_current(lambda: self.coordinator.manifest(name))
+        stream.keep_current(lambda: self.coordinator.manifest(name, rendition))
         return stream
 
     async def _suggest(self, name: str, error: VideoNotFound) -> VideoNotFound:

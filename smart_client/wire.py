@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from redundancy.scheme import Layout, Scheme
-from smart_client.errors import InvalidRequest
+from smart_client.errors import InvalidRequest, RenditionNotFound
 
 WIRE_VERSION = 1
 
@@ -149,12 +149,12 @@ class VideoRecord(_Base, frozen=True, kw_only=True):
     renditions: tuple[RenditionRecord, ...] = ()
 
     def rendition(self, name: str = "original") -> RenditionRecord:
-        """Return the rendition of that name, or raise ``InvalidRequest``."""
+        """Return the rendition of that name, or raise ``RenditionNotFound``."""
         for rendition in self.renditions:
             if rendition.name == name:
                 return rendition
         have = ", ".join(rendition.name for rendition in self.renditions) or "none"
-        raise InvalidRequest(f"video '{self.name}' has no rendition '{name}' (it has: {have})")
+        raise RenditionNotFound(f"video '{self.name}' has no rendition '{name}' (it has: {have})")
 
 
 class NodeRecord(_Base, frozen=True, kw_only=True):

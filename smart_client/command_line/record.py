@@ -49,11 +49,14 @@ class RecordingLibrary(Library):
         name: str,
         config: ClientConfig,
         *,
+        rendition: str = "original",
         spool: Spool | None = None,
         session: SessionConfig | None = None,
     ) -> VideoStream:
         """Open a video; begin to record if that is wished and not done yet."""
-        stream = await super().open_stream(name, config, spool=spool, session=session)
+        stream = await super().open_stream(
+            name, config, rendition=rendition, spool=spool, session=session
+        )
         option = self._option
         if option.path is not None and option.recorder is None:
             head = recording_head(

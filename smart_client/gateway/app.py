@@ -15,7 +15,7 @@ from aiohttp import web
 from redundancy.errors import EvenflowError, ExitCode
 from smart_client.byte_range import ByteRange, RangeNotSatisfiable, parse_range
 from smart_client.config import ClientConfig
-from smart_client.gateway.streams import SharedStream, StreamPool
+from smart_client.gateway.streams import SharedStream, StreamKey, StreamPool
 from smart_client.library import Library
 from smart_client.stream import VideoStream
 
@@ -75,8 +75,8 @@ class Gateway:
             await self._runner.cleanup()
         await self.pool.close()
 
-    async def _open_stream(self, name: str) -> VideoStream:
-        stream = await self._library.open_stream(name, self._config)
+    async def _open_stream(self, key: StreamKey) -> VideoStream:
+        stream = await self._library.open_stream(key.video, self._config, rendition=key.rendition)
         for future in self.on_stream:
             if not future.done():
                 future.set_result(stream)
@@ -90,6 +90,7 @@ def make_app(library: Library, pool: StreamPool) -> web.Application:
     app[LIBRARY] = library
     app[POOL] = pool
     app.router.add_get("/v/{name}", serve_video)
+    app.router.add_get("/r/{name}/{rendition}", serve_video)
     app.router.add_get("/api/v1/videos", list_videos)
     app.router.add_get("/healthz", lambda _: _answer({"status": "ok"}))
     return app
@@ -114,10 +115,11 @@ async def list_videos(request: web.Request) -> web.Response:
 
 
 async def serve_video(request: web.Request) -> web.StreamResponse:
-    """Send a video or a range of it, holding the connection for as long as bytes are away."""
+    """Send a rendition or a range of it, holding the connection for as long as bytes are away."""
     name = unquote(request.match_info["name"])
+    wished = unquote(request.match_info.get("rendition", "original"))
     try:
-        shared = await request.app[POOL].get(name)
+        shared = await request.app[POOL].get(name, wished)
     except EvenflowError as error:
         return await _error(error)
     rendition = shared.stream.manifest.rendition

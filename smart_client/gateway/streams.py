@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from smart_client.stream import StreamReader, VideoStream
 
@@ -16,10 +17,18 @@ IDLE_S = 300.0
 STREAMS_MAX = 8
 
 
-class SharedStream:
-    """Responsible for one open video and its number of readers."""
+class StreamKey(NamedTuple):
+    """What a stream is of."""
 
-    def __init__(self, stream: VideoStream, opened_at_s: float) -> None:
+    video: str
+    rendition: str = "original"
+
+
+class SharedStream:
+    """Responsible for one open rendition and its number of readers."""
+
+    def __init__(self, key: StreamKey, stream: VideoStream, opened_at_s: float) -> None:
+        self.key = key
         self.stream = stream
         self.readers = 0
         self.used_at_s = opened_at_s
@@ -27,40 +36,44 @@ class SharedStream:
 
 
 class StreamPool:
-    """Responsible for opening, sharing and closing streams."""
+    """Responsible for opening, sharing and closing streams: one for each rendition of a video."""
 
-    def __init__(self, open_stream: Callable[[str], Awaitable[VideoStream]]) -> None:
+    def __init__(self, open_stream: Callable[[StreamKey], Awaitable[VideoStream]]) -> None:
         self._open_stream = open_stream
-        self._streams: dict[str, SharedStream] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._streams: dict[StreamKey, SharedStream] = {}
+        self._locks: dict[StreamKey, asyncio.Lock] = {}
         self._loop = asyncio.get_running_loop()
 
     @property
-    def streams(self) -> dict[str, VideoStream]:
-        """Every open stream by its video's name."""
-        return {name: shared.stream for name, shared in self._streams.items()}
+    def streams(self) -> dict[StreamKey, VideoStream]:
+        """Every open stream by what it is of."""
+        return {key: shared.stream for key, shared in self._streams.items()}
 
-    async def get(self, name: str) -> SharedStream:
-        """Return the open stream of a video, opening it if needed.
+    async def get(self, name: str, rendition: str = "original") -> SharedStream:
+        """Return the open stream of a video's rendition, opening it if needed.
 
-        Raises: EvenflowError: there is no such video, or no coordinator to ask.
+        Raises: EvenflowError: there is no such video or rendition, or no coordinator to ask.
         """
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            shared = self._streams.get(name)
+        key = StreamKey(name, rendition)
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            shared = self._streams.get(key)
             if shared is None or shared.stream.driver.failure is not None:
                 if shared is not None:
                     await shared.stream.close()
-                shared = SharedStream(await self._open_stream(name), self._loop.time())
-                self._streams[name] = shared
+                shared = SharedStream(key, await self._open_stream(key), self._loop.time())
+                self._streams[key] = shared
             shared.used_at_s = self._loop.time()
-        await self.close_idle(keep=name)
+        await self.close_idle(keep=key)
         return shared
 
     def open_reader(self, shared: SharedStream, offset: int) -> StreamReader:
-        """Add a reader. The first one also fetches the file's tail, where many keep their index."""
+        """Add a reader.
+
+        The first one of an original also fetches the file's tail, where many keep their index.
+        """
         shared.readers += 1
         reader = shared.stream.open_reader(offset)
-        if not shared.has_tail:
+        if not shared.has_tail and shared.key.rendition == "original":
             shared.has_tail = True
             self._fetch_tail(shared)
         return reader
@@ -71,19 +84,19 @@ class StreamPool:
         shared.readers -= 1
         shared.used_at_s = self._loop.time()
 
-    async def close_idle(self, *, keep: str = "") -> None:
+    async def close_idle(self, *, keep: StreamKey | None = None) -> None:
         """Close streams that nobody has read for long, and the least used beyond the limit."""
         now_s = self._loop.time()
         idle = sorted(
-            (shared.used_at_s, name)
-            for name, shared in self._streams.items()
-            if shared.readers == 0 and name != keep
+            (shared.used_at_s, key)
+            for key, shared in self._streams.items()
+            if shared.readers == 0 and key != keep
         )
         surplus = len(self._streams) - STREAMS_MAX
-        for position, (used_at_s, name) in enumerate(idle):
+        for position, (used_at_s, key) in enumerate(idle):
             if now_s - used_at_s > IDLE_S or position < surplus:
-                shared = self._streams.pop(name)
-                self._locks.pop(name, None)
+                shared = self._streams.pop(key)
+                self._locks.pop(key, None)
                 await shared.stream.close()
 
     async def close(self) -> None:

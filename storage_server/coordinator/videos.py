@@ -114,7 +114,7 @@ class Videos:
     async def manifest(self, name: str, rendition: str) -> ManifestBytes:
         """Return all that is needed to play a rendition.
 
-        Raises: VideoNotFound, InvalidRequest: no such rendition; RegisterDamaged.
+        Raises: VideoNotFound, RenditionNotFound, RegisterDamaged.
         """
         video = await self.find_ready(name)
         described = video.rendition(rendition)

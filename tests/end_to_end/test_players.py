@@ -74,6 +74,14 @@ def test_the_gateway_serves_ranges_of_the_original(url: str, clip: Path) -> None
     assert "clip" in json.loads(body)["error"]["message"]
 
 
+def test_a_rendition_has_a_url_of_its_own(url: str, clip: Path) -> None:
+    of_rendition = url.replace("/v/clip", "/r/clip/")
+    assert fetch(of_rendition + "original")[2] == clip.read_bytes()
+    status, _, body = fetch(of_rendition + "720p")
+    assert status == 404
+    assert json.loads(body)["error"]["code"] == "RENDITION_NOT_FOUND"
+
+
 def test_head_tells_the_size_without_a_body(url: str, clip: Path) -> None:
     request = urllib.request.Request(url, method="HEAD")
     with urllib.request.urlopen(request, timeout=20) as answer:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from smart_client import wire
-from smart_client.errors import InvalidRequest, VideoNotFound
+from smart_client.errors import RenditionNotFound, VideoNotFound
 from support.running_cluster import (
     FAST_LIMITS,
     Cluster,
@@ -80,7 +80,7 @@ def test_a_wrong_spelling_is_answered_with_the_nearest_name(tmp_path):
         for ask in (made.client.video, made.client.manifest, made.client.delete_video):
             with pytest.raises(VideoNotFound, match="Did you mean 'tears-of-steel'"):
                 await ask("tears-of-stel")
-        with pytest.raises(InvalidRequest, match="no rendition '720p'"):
+        with pytest.raises(RenditionNotFound, match="no rendition '720p'"):
             await made.client.manifest("tears-of-steel", "720p")
 
     in_a_cluster(tmp_path, use)
