@@ -10,6 +10,7 @@ import httpx
 
 from redundancy.errors import EvenflowError
 from smart_client import wire
+from smart_client.agreement import Agreement, AgreementTrace
 from smart_client.errors import CoordinatorUnreachable
 from smart_client.transport.errors import error_from_answer
 from smart_client.transport.tls import tls_context
@@ -151,6 +152,19 @@ class CoordinatorClient:
     async def whereabouts(self) -> Whereabouts:
         """Return where every chunk of every video lies."""
         return await self._get("/v1/whereabouts", Whereabouts)
+
+    async def agreement(self) -> Agreement:
+        """Return how a coordinator's decisions are agreed on; with several, one of them tells."""
+        return await self._get("/v1/consensus", Agreement)
+
+    async def agreement_trace(self, after: int | None = None, *, wait_s: int = 0) -> AgreementTrace:
+        """Return what was said since ``after``, another answer's ``next``; None: from now on.
+
+        Args:
+            wait_s: wait so long if there is nothing; less than this client's own patience.
+        """
+        query = f"?wait={wait_s}" if after is None else f"?wait={wait_s}&after={after}"
+        return await self._get(f"/v1/consensus/trace{query}", AgreementTrace)
 
     # -- plumbing --------------------------------------------------------------------------------
 

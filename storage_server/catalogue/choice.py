@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from redundancy.errors import ConfigError
+from storage_server.agreement_trace import Trace
 from storage_server.catalogue.contract import Catalogue
 from storage_server.catalogue.etcd import EtcdCatalogue
 from storage_server.catalogue.paxos import PaxosCatalogue
@@ -14,7 +15,11 @@ SQLITE = "sqlite"
 
 
 async def open_catalogue(
-    choice: str, directory: Path, *, node_token: str | None = None
+    choice: str,
+    directory: Path,
+    *,
+    node_token: str | None = None,
+    trace: Trace | None = None,
 ) -> Catalogue:
     """Return the catalogue that ``choice`` names.
 
@@ -22,6 +27,7 @@ async def open_catalogue(
         choice: ``sqlite`` (a file in ``directory``), ``etcd:URL,URL,...`` (an etcd cluster), or
             ``nodes:URL,URL,...`` (ChunkPaxos on these storage nodes).
         node_token: the secret of the nodes, where they have one.
+        trace: where to tell of messages, if the nodes keep it.
     Raises: ConfigError, CatalogueError, OSError.
     """
     kind, _, rest = choice.partition(":")
@@ -33,7 +39,9 @@ async def open_catalogue(
     if kind == "etcd":
         return EtcdCatalogue(urls)
     if kind == "nodes":
-        return PaxosCatalogue(urls, make_exchange=lambda: HttpExchange(token=node_token))
+        return PaxosCatalogue(
+            urls, make_exchange=lambda: HttpExchange(token=node_token), trace=trace
+        )
     raise ConfigError(f"no such catalogue: {choice}", hint=_HINT)
 
 

@@ -7,8 +7,8 @@ the register has the version that the writer read, and otherwise changes nothing
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
+from smart_client.agreement import Agreement
 from storage_server.catalogue.errors import InvalidRegister
 
 # A video's name has at most 200 characters of at most 4 bytes, and a prefix before it.
@@ -83,7 +83,10 @@ class Catalogue(ABC):
     version names one state of its register for ever.
     """
 
-    kind: ClassVar[str]  # what the configuration and the status call it
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """What the configuration and the status call it."""
 
     @abstractmethod
     async def get(self, key: str) -> Entry | None:
@@ -110,6 +113,12 @@ class Catalogue(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Finish what was asked, then let go of everything. May be called twice."""
+
+    async def agreement(self) -> Agreement:
+        """Return who decides, asked now: members that do not answer are told as such."""
+        return Agreement(
+            catalogue=self.kind, summary="kept in memory by one coordinator, gone when it ends"
+        )
 
     async def compare_and_set(
         self, key: str, expected_version: int, value: bytes | None

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import httpx
 
 from redundancy.errors import ConfigError
+from smart_client.agreement import Agreement
 from storage_server.catalogue.contract import (
     Catalogue,
     Conflict,
@@ -32,6 +33,7 @@ from storage_server.catalogue.errors import (
     CatalogueFull,
     CatalogueUnavailable,
 )
+from storage_server.catalogue.etcd_members import agreement_of
 
 _PREFIX = b"evenflow/register/"
 # Written along with a delete: deleting what is not there would make no new revision.
@@ -99,6 +101,10 @@ class EtcdCatalogue(Catalogue):
                 outcomes += [Unknown(error.message)] * (len(writes) - len(outcomes))
                 break
         return outcomes
+
+    async def agreement(self) -> Agreement:
+        """Return who leads, and which members answer now."""
+        return await agreement_of(self._opened(), self._endpoints)
 
     async def close(self) -> None:
         """Let go of the connections. May be called twice."""

@@ -5,6 +5,7 @@ other. A deleted key leaves its version behind, so that versions only grow.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import ClassVar
@@ -12,6 +13,8 @@ from typing import ClassVar
 import msgspec
 
 from redundancy.errors import ConfigError, EvenflowError
+from smart_client.agreement import Agreement, AgreementMember
+from storage_server.agreement_trace import Trace
 from storage_server.catalogue.contract import (
     Catalogue,
     Conflict,
@@ -34,6 +37,7 @@ from storage_server.consensus.messages import (
     Installed,
     Key,
     Member,
+    Refused,
     Value,
     WrongEpoch,
 )
@@ -53,6 +57,9 @@ from storage_server.consensus.values import (
 # A scan looks twice and wants to see the same: under steady writes it tries again so often.
 SCAN_ATTEMPTS_MAX = 10
 
+# Whoever watches does not wait longer for a member that hangs.
+LOOK_TIMEOUT_S = 0.5
+
 _SETTINGS = Settings()
 _numbers = count(1)
 
@@ -68,6 +75,7 @@ class PaxosCatalogue(Catalogue):
         *,
         settings: Settings = _SETTINGS,
         make_exchange: Callable[[], HttpExchange] = HttpExchange,
+        trace: Trace | None = None,
     ) -> None:
         """Name the nodes; nothing is sent before the first request.
 
@@ -80,6 +88,7 @@ class PaxosCatalogue(Catalogue):
         self._urls = tuple(urls)
         self._make_exchange = make_exchange
         self._settings = settings
+        self._trace = trace or Trace()
         self._exchange: HttpExchange | None = None
         self._driver: Driver | None = None
         self._connecting = asyncio.Lock()
@@ -142,6 +151,56 @@ class PaxosCatalogue(Catalogue):
         await self._finish_switch(driver, decided)
         return decided
 
+    async def agreement(self) -> Agreement:
+        """Return who the members are and whether they answer now."""
+        driver = await self._connected()
+        config = driver.proposer.config
+        members = await asyncio.gather(
+            *(self._look_at(member, config) for member in config.members)
+        )
+        quorum = majority(len(members))
+        spare = sum(member.state == "up" for member in members) - quorum
+        counts = driver.counts
+        decided = counts.fast_rounds + counts.slow_rounds
+        return Agreement(
+            catalogue=self.kind,
+            summary=_summary(len(members), quorum, spare),
+            members=tuple(members),
+            quorum=quorum,
+            failures_survived=max(0, spare),
+            epoch=config.epoch,
+            fast_rounds=counts.fast_rounds,
+            slow_rounds=counts.slow_rounds,
+            attempts_failed=counts.attempts_failed,
+            requests=counts.requests,
+            frames=counts.frames,
+            requests_per_decision=counts.write_requests / decided if decided else None,
+        )
+
+    async def _look_at(self, member: Member, config: Config) -> AgreementMember:
+        assert self._exchange is not None
+        url = self._exchange.addresses.get(member.id, member.url)
+        began_s = time.perf_counter()
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                answer = await self._exchange.ask(url, RequestFrame("", (Hello(next(_numbers)),)))
+        except (EvenflowError, OSError, TimeoutError) as error:
+            detail = str(error) or f"no answer in {LOOK_TIMEOUT_S:g} s"
+            return AgreementMember(
+                name=member.id, url=url, state="silent", role="acceptor", detail=detail
+            )
+        took_s = time.perf_counter() - began_s
+        reason, epoch = _refusal(answer, member, config)
+        return AgreementMember(
+            name=member.id,
+            url=url,
+            state="refuses" if reason else "up",
+            role="acceptor",
+            answer_s=took_s,
+            detail=reason,
+            facts={"epoch": epoch} if epoch else {},
+        )
+
     async def close(self) -> None:
         """Let go of the connections. May be called twice."""
         self._is_closed = True
@@ -203,7 +262,9 @@ class PaxosCatalogue(Catalogue):
                 if self._driver is None:
                     config = await self._find_config()
                     assert self._exchange is not None
-                    self._driver = Driver(config, self._exchange, settings=self._settings)
+                    self._driver = Driver(
+                        config, self._exchange, settings=self._settings, trace=self._trace
+                    )
         return self._driver
 
     async def _find_config(self) -> Config:
@@ -272,3 +333,23 @@ class PaxosCatalogue(Catalogue):
 
 def _entry(key: str, value: Value) -> Entry | None:
     return None if value.payload is None else Entry(key, value.payload, value.version)
+
+
+def _refusal(answer: ReplyFrame, member: Member, config: Config) -> tuple[str, int]:
+    """Return why a member that answered takes no part now, if it does not; and its epoch."""
+    if answer.member != member.id:
+        return "another acceptor answers here: it lost its disk, and is no member", 0
+    for reply in answer.replies:
+        if isinstance(reply, WrongEpoch) and reply.config is not None:
+            epoch = reply.config.epoch
+            return ("" if epoch == config.epoch else f"it is in epoch {epoch}"), epoch
+        if isinstance(reply, Refused):
+            return reply.reason, 0
+    return "it was never told that it is a member", 0
+
+
+def _summary(members: int, quorum: int, spare: int) -> str:
+    who = f"any {quorum} of {members} nodes decide, without a leader"
+    if spare < 0:
+        return f"{who}; {-spare} more must come back before anything can be stored or changed"
+    return f"{who}; as it is now, {spare} more may be lost"

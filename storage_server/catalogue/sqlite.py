@@ -12,6 +12,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from redundancy.errors import EvenflowError
+from smart_client.agreement import Agreement, AgreementMember
 from storage_server.catalogue import sqlite_file
 from storage_server.catalogue.contract import (
     ABSENT,
@@ -131,6 +133,25 @@ class SqliteCatalogue(Catalogue):
             job.is_abandoned = True
             reason = f"the disk did not answer in {self._write_timeout_s:g} s"
             return [Unknown(reason) for _ in writes]
+
+    async def agreement(self) -> Agreement:
+        """Return that nobody but this process decides."""
+        began_s = time.perf_counter()
+        await self.get("agreement")
+        member = AgreementMember(
+            name=FILE_NAME,
+            url=str(self._path),
+            state="refuses" if self._broken else "up",
+            role="alone",
+            answer_s=time.perf_counter() - began_s,
+            detail=self._broken,
+        )
+        return Agreement(
+            catalogue=self.kind,
+            summary="one coordinator decides alone, in a SQLite file: while it is down nothing can "
+            "be stored or changed, but what is playing plays on",
+            members=(member,),
+        )
 
     async def close(self) -> None:
         """Finish what was asked, then let go of everything."""

@@ -57,6 +57,8 @@ class Task:
     next_ballot: Ballot = NO_BALLOT
     proposal: Proposal | None = None
     failures: int = 0
+    round_trips: int = 0
+    requests: int = 0
     has_sent_accept: bool = False  # then another may decide our value yet
     sent_version: int | None = None  # the lowest that a write of ours would have made
 

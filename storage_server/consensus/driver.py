@@ -9,10 +9,12 @@ import asyncio
 import random
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
 from redundancy.errors import EvenflowError
+from storage_server.agreement_trace import Trace
 from storage_server.consensus.events import Command, Done, Received, Send, Settings, Submit, Tick
 from storage_server.consensus.frames import RequestFrame
 from storage_server.consensus.messages import (
@@ -27,7 +29,8 @@ from storage_server.consensus.messages import (
 )
 from storage_server.consensus.proposer import Proposer
 from storage_server.consensus.switch import Switch
-from storage_server.consensus.values import Operation, Outcome
+from storage_server.consensus.telling import told_reply, told_request
+from storage_server.consensus.values import Operation, Outcome, Written
 
 FRAMES_IN_FLIGHT_MAX = 2
 
@@ -48,14 +51,32 @@ class Exchange(Protocol):
         """Send a frame; return the replies. Raises: EvenflowError, OSError, TimeoutError."""
 
 
+@dataclass(slots=True)
+class Counts:
+    """What a driver did since it was made."""
+
+    requests: int = 0  # also of reads
+    frames: int = 0
+    fast_rounds: int = 0  # writes decided in one round trip
+    slow_rounds: int = 0
+    write_requests: int = 0  # for the writes that were decided
+    attempts_failed: int = 0
+
+
 class Driver:
     """Responsible for one proposer in the running event loop."""
 
     def __init__(
-        self, config: Config, exchange: Exchange, *, settings: Settings = _SETTINGS
+        self,
+        config: Config,
+        exchange: Exchange,
+        *,
+        settings: Settings = _SETTINGS,
+        trace: Trace | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._exchange = exchange
+        self._trace = trace or Trace()
         self.numbers: Iterator[int] = count(1)
         self.proposer = Proposer(
             uuid.uuid4().bytes,
@@ -68,8 +89,7 @@ class Driver:
         self._futures: dict[int, asyncio.Future[Outcome]] = {}
         self._lines: dict[MemberId, _Line] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self.requests_sent = 0
-        self.frames_sent = 0
+        self.counts = Counts()
 
     async def run(self, operation: Operation) -> Outcome:
         """Do one operation; every outcome comes within the settings' ``give_up_s``, about."""
@@ -121,12 +141,27 @@ class Driver:
 
     async def _try(self, member: Member, frame: RequestFrame) -> Sequence[Reply]:
         """Return a member's replies; if there are none, refusals in their place."""
-        self.frames_sent += 1
-        self.requests_sent += len(frame.requests)
+        self.counts.frames += 1
+        self.counts.requests += len(frame.requests)
+        if self._trace.is_wanted:
+            for request in frame.requests:
+                self._trace.note("request", member=member.url, **told_request(request))
+        replies: Sequence[Reply]
         try:
-            return await self._exchange(member, frame)
+            replies = await self._exchange(member, frame)
         except (EvenflowError, OSError, TimeoutError) as error:
-            return [Refused(each.number, f"{type(error).__name__}") for each in frame.requests]
+            reason = type(error).__name__
+            replies = [Refused(each.number, reason) for each in frame.requests]
+        if self._trace.is_wanted:
+            self._tell(member, frame, replies)
+        return replies
+
+    def _tell(self, member: Member, frame: RequestFrame, replies: Sequence[Reply]) -> None:
+        """Note replies, each with the key its request was about."""
+        asked = {request.number: told_request(request).get("key", "") for request in frame.requests}
+        for reply in replies:
+            key = asked.get(reply.number, "")
+            self._trace.note("reply", member=member.url, key=key, **told_reply(reply))
 
     def _do(self, commands: list[Command]) -> None:
         for command in commands:
@@ -138,6 +173,12 @@ class Driver:
 
     def _resolve(self, done: Done) -> None:
         future = self._futures.pop(done.id)
+        self.counts.attempts_failed += done.attempts_failed
+        if isinstance(done.outcome, Written):
+            self.counts.write_requests += done.requests
+            is_fast = done.round_trips == 1
+            self.counts.fast_rounds += is_fast
+            self.counts.slow_rounds += not is_fast
         if not future.done():  # else the caller went away
             future.set_result(done.outcome)
 

@@ -57,6 +57,9 @@ class Done:
 
     id: int
     outcome: Outcome
+    round_trips: int = 1  # of all attempts
+    requests: int = 0
+    attempts_failed: int = 0
 
 
 Event: TypeAlias = Submit | Received | Tick

@@ -197,6 +197,8 @@ class Proposer:
         self._attempts.pop(task.number, None)
         task.number = next(self._numbers)
         task.phase = phase
+        task.round_trips += 1
+        task.requests += len(self.config.ids)
         task.tally = self._new_tally()
         self._set_alarm(task, now_s + self._settings.attempt_s)
 
@@ -338,7 +340,8 @@ class Proposer:
 
     def _finish(self, task: Task, outcome: Outcome, now_s: float) -> None:
         self._attempts.pop(task.number, None)
-        self._out.append(Done(task.id, outcome))
+        done = Done(task.id, outcome, task.round_trips, task.requests, task.failures)
+        self._out.append(done)
         if task.key is None:
             return
         queue = self._queues[task.key]

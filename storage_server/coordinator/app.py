@@ -6,6 +6,7 @@ from aiohttp import web
 
 from smart_client import wire
 from smart_client.errors import InvalidRequest
+from storage_server.coordinator.agreement_routes import AgreementRoutes
 from storage_server.coordinator.http_edge import (
     BODY_BYTES_MAX,
     Edge,
@@ -39,6 +40,7 @@ def make_app(
     app.add_routes(Api(coordinator, metrics, body_timeout_s=body_timeout_s).routes())
     app.add_routes(RingRoutes(coordinator, body_timeout_s=body_timeout_s).routes())
     app.add_routes(WhereaboutsRoutes(coordinator).routes())
+    app.add_routes(AgreementRoutes(coordinator).routes())
     return app
 
 

@@ -16,7 +16,9 @@ from aiohttp import web
 
 from redundancy.errors import ExitCode
 from redundancy.terminal import Terminal
+from storage_server.agreement_trace import Trace
 from storage_server.catalogue.choice import open_catalogue
+from storage_server.catalogue.watched import WatchedCatalogue
 from storage_server.coordinator.app import make_app
 from storage_server.coordinator.config import CoordinatorConfig
 from storage_server.coordinator.service import Coordinator
@@ -44,11 +46,14 @@ async def running_coordinator(config: CoordinatorConfig) -> AsyncIterator[Runnin
     require_c_parser()
     async with contextlib.AsyncExitStack() as stack:
         bound = stack.enter_context(bound_socket(config.host, config.port))
-        catalogue = await open_catalogue(config.catalogue, config.data_dir, node_token=config.token)
+        trace = Trace()
+        catalogue = await open_catalogue(
+            config.catalogue, config.data_dir, node_token=config.token, trace=trace
+        )
         stack.push_async_callback(catalogue.close)
         read_keys = KeyFile(config.read_keys) if config.read_keys else None
         coordinator = Coordinator(
-            catalogue,
+            WatchedCatalogue(catalogue, trace),
             limits=config.detector,
             keeper=config.keeper,
             token=config.token,

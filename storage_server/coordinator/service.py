@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from redundancy.placement import RendezvousPlacement
 from smart_client import wire
+from storage_server.agreement_trace import Trace
 from storage_server.catalogue.contract import Catalogue
+from storage_server.catalogue.watched import WatchedCatalogue
 from storage_server.coordinator.emptying import NodeEmptier
 from storage_server.coordinator.failure_detector import (
     DetectorLimits,
@@ -61,7 +63,10 @@ class Coordinator:
         self._clock = clock
         self._started_s = clock()
         self.url = ""
-        self.registers = Registers(catalogue)
+        if not isinstance(catalogue, WatchedCatalogue):
+            catalogue = WatchedCatalogue(catalogue, Trace())
+        self.catalogue: WatchedCatalogue = catalogue
+        self.registers = Registers(self.catalogue)
         self.library = Library()
         detector = FailureDetector(limits or DetectorLimits(), clock())
         self.members = Membership(self.registers, detector, clock)

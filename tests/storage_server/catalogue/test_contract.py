@@ -53,6 +53,18 @@ async def written(catalogue: Catalogue, key: str, expected: int, value: bytes | 
 
 
 @every_kind
+def test_it_tells_who_decides(kind):
+    async def use(catalogue):
+        found = await catalogue.agreement()
+        assert found.catalogue == catalogue.kind
+        assert found.summary
+        assert sum(each.state == "up" for each in found.members) == len(found.members)
+        assert found.failures_survived == max(0, len(found.members) - found.quorum)
+
+    run(kind, use)
+
+
+@every_kind
 def test_a_written_register_reads_back_with_its_version(kind):
     async def use(catalogue):
         version = await written(catalogue, "video/kino", ABSENT, b"\0\xff")
