@@ -53,6 +53,7 @@ class ClientConfig:
     cache_dir: str = field(default_factory=_cache_home)
     cache_bytes: int = 2 * 1024**3
     listen: str = "127.0.0.1:8480"
+    names: tuple[str, ...] = ()  # more host names under which the gateway may be asked
     player: str = ""  # empty: the first of mpv, vlc, ffplay
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -153,6 +154,11 @@ def _converted(name: str, value: object) -> object:
         if not isinstance(words, list | tuple):
             raise TypeError("need a URL or a list of URLs")
         return tuple(str(word).strip().rstrip("/") for word in words)
+    if name == "names":
+        words = value.split(",") if isinstance(value, str) else value
+        if not isinstance(words, list | tuple):
+            raise TypeError("need a host name or a list of them")
+        return tuple(str(word).strip() for word in words)
     if name.endswith("_s"):
         return parse_seconds(value) if isinstance(value, str) else float(value)  # type: ignore[arg-type]
     if name.endswith("_bytes"):

@@ -81,6 +81,35 @@ class TooFewNodesUp(SmartClientError):
     retryable = True
 
 
+class GatewayBusy(SmartClientError):
+    """This gateway cannot do that now, or is not the one that does it."""
+
+    code = "GATEWAY_BUSY"
+    exit_code = ExitCode.TEMPORARY
+
+
+class UploadNotFound(SmartClientError):
+    """No upload of that number; it may be over, or was cancelled."""
+
+    code = "UPLOAD_NOT_FOUND"
+    exit_code = ExitCode.NOT_FOUND
+
+
+class WrongOffset(SmartClientError):
+    """Bytes that do not follow the ones received so far; the detail has the true offset."""
+
+    code = "WRONG_OFFSET"
+    exit_code = ExitCode.CONFLICT
+    retryable = True
+
+
+class SessionNotFound(SmartClientError):
+    """No open session of that number or video."""
+
+    code = "SESSION_NOT_FOUND"
+    exit_code = ExitCode.NOT_FOUND
+
+
 class FragmentsLost(SmartClientError):
     """A chunk has fewer than k fragments that answer and match their checksum."""
 

@@ -52,6 +52,13 @@ class Library:
         except VideoNotFound as error:
             raise await self._suggest(name, error) from error
 
+    async def video(self, name: str) -> wire.VideoRecord:
+        """Return a video's register. Raises: VideoNotFound, with the nearest name."""
+        try:
+            return await self.coordinator.video(name)
+        except VideoNotFound as error:
+            raise await self._suggest(name, error) from error
+
     async def remove(self, name: str) -> wire.Deleted:
         """Remove a video. Raises: VideoNotFound, with the nearest name."""
         try:

@@ -308,6 +308,8 @@ class VideoSummary(_Base, frozen=True, kw_only=True):
     views: Count
     created_at_s: Seconds
     mime: str = ""
+    media: MediaFacts = MediaFacts()
+    renditions: tuple[Name, ...] = ()
     weakest_chunk_fragments_up: int | None = None  # of the chunk with the fewest; None: unknown
 
 

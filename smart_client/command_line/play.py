@@ -105,7 +105,7 @@ async def _play_in_player(
     """Start a gateway on a free port and a player on it."""
     async with record.library(config) as library:
         await library.manifest(name)  # a wrong name is told before a player opens
-        gateway = Gateway(config, library)
+        gateway = Gateway(config, library, only_plays=True)
         await gateway.start("127.0.0.1:0")
         try:
             words = player_command(wish, gateway.url_of(name))

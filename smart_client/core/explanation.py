@@ -35,6 +35,9 @@ from smart_client.core.throughput import FlowMeter
 # A node's connections break one after the other, in as many steps; that is one trouble.
 SAME_MOMENT_S = 0.05
 
+# A player that stands still has taken all that was ready but what lies in socket buffers.
+PLAYER_WAITS_BYTES = 4 * 1024 * 1024
+
 # Rows that a failed node owed and that nobody has asked others for are remembered for so many
 # failures; a session with more open ones has no holders left.
 OPEN_MOVES_MAX = 1_000
@@ -63,6 +66,7 @@ class Explainer:
         self._moves: list[_Move] = []
         self._troubles: dict[int, Trouble] = {}  # node -> its latest one
         self._stalls: dict[int, Stall] = {}  # reader -> the stall it is in
+        self._player_stall: Stall | None = None
         self._flow = FlowMeter(len(session.state.nodes))
 
     def observe(self, now_s: float, event: Event, issued: Sequence[Command]) -> None:
@@ -187,18 +191,51 @@ class Explainer:
         if stall is not None:
             stall.seconds = notice.seconds
 
+    def player_stalled(self, media_s: float, at_s: float) -> Stall | None:
+        """Explain a stall that a player of its own reports; None if it waits for nothing of ours.
+
+        Args:
+            media_s: the position it stands at; the nearest reader ahead of it is taken for its own.
+        """
+        waiting = [
+            reader
+            for reader in self._state.buffer.readers.values()
+            if not reader.paced and self._next_row(reader) is not None
+            if reader.frontier <= reader.offset + PLAYER_WAITS_BYTES
+        ]
+        if not waiting:
+            return None
+        reader = min(waiting, key=lambda each: abs(each.base_media_s - media_s))
+        row = self._next_row(reader)
+        assert row is not None
+        stall = self._explain(reader, row, media_s, at_s)
+        self._player_stall = stall
+        return stall
+
+    def player_resumed(self, seconds: float) -> None:
+        """Note that the player's stall is over, and how long it took."""
+        if self._player_stall is not None:
+            self._player_stall.seconds = seconds
+            self._player_stall = None
+
     def _stalled(self, notice: Notice, at_s: float) -> None:
-        state = self._state
-        reader = state.buffer.readers.get(notice.reader)
+        reader = self._state.buffer.readers.get(notice.reader)
         row = self._next_row(reader) if reader is not None else None
         if reader is None or row is None:
             return
+        stall = self._explain(reader, row, notice.seconds, at_s)
+        if reader.state is ReaderState.STALLED:
+            self._stalls[reader.id] = stall
+
+    def _explain(self, reader: Reader, row: tuple[int, int], media_s: float, at_s: float) -> Stall:
+        """Find what is missing and why, and tell it."""
+        state = self._state
         missing = find_missing(state, row[0], row[1], at_s)
         flow = self._flow.throughput(at_s, self._rate_needed(row[0]))
         cause, blamed = find_cause(missing, flow)
         stall = Stall(
             at_s,
-            media_s=notice.seconds,
+            media_s=media_s,
             cause=cause,
             missing=missing,
             blamed=blamed,
@@ -206,10 +243,9 @@ class Explainer:
             believed=take_snapshot(state, at_s, reader).nodes,
         )
         self.findings.append(stall)
-        if reader.state is ReaderState.STALLED:
-            self._stalls[reader.id] = stall
         for move in self._moves:
             _blame(stall, move)
+        return stall
 
     def _next_row(self, reader: Reader) -> tuple[int, int] | None:
         """Return the chunk and row at which a reader's ready bytes end."""

@@ -66,6 +66,10 @@ class Ledger:
             return Mark.IN_FLIGHT
         return self._marks.get(cell, Mark.NONE)
 
+    def marks(self) -> dict[tuple[int, int], Mark]:
+        """Return every (node, chunk) of which there is something to tell."""
+        return {**self._marks, **dict.fromkeys(self._pieces.values(), Mark.IN_FLIGHT)}
+
     def _settle(self, piece: int, mark: Mark) -> None:
         cell = self._pieces.pop(piece, None)
         self._rescues.discard(piece)

@@ -1,45 +1,50 @@
-"""The gateway: every video as one seekable URL, ``/v/NAME``, byte for byte the original.
-
-Once an answer has begun it is never cut short and never turns into an error: a player that meets
-either stops for good (VLC silently, Chromium with PIPELINE_ERROR_READ), while every player waits on
-a connection that is held. So while nodes are away the gateway holds, and goes on when they return.
-"""
+"""The gateway: one local HTTP server for players, pages and programs."""
 
 import asyncio
-import logging
-from urllib.parse import quote, unquote
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
 
-import msgspec
 from aiohttp import web
 
-from redundancy.errors import EvenflowError, ExitCode
-from smart_client.byte_range import ByteRange, RangeNotSatisfiable, parse_range
 from smart_client.config import ClientConfig
-from smart_client.gateway.streams import SharedStream, StreamKey, StreamPool
+from smart_client.gateway.cluster_api import ClusterApi
+from smart_client.gateway.comparisons import ComparisonDesk
+from smart_client.gateway.desk import Desk
+from smart_client.gateway.edge import BODY_BYTES_MAX, Edge
+from smart_client.gateway.health_api import HealthApi
+from smart_client.gateway.library_api import LibraryApi
+from smart_client.gateway.live import Live
+from smart_client.gateway.media import MediaApi
+from smart_client.gateway.pages import Pages
+from smart_client.gateway.routes import Route, add_routes
+from smart_client.gateway.sessions_api import SessionsApi
+from smart_client.gateway.streams import StreamKey, StreamPool
+from smart_client.gateway.uploads import UploadDesk
+from smart_client.gateway.uploads_api import UploadsApi
 from smart_client.library import Library
 from smart_client.stream import VideoStream
-
-log = logging.getLogger(__name__)
-
-_STATUS = {
-    ExitCode.NOT_FOUND: 404,
-    ExitCode.TEMPORARY: 503,
-    ExitCode.USAGE: 400,
-    ExitCode.CONFIG: 403,
-}
-
-LIBRARY: web.AppKey[Library] = web.AppKey("library", Library)
-POOL: web.AppKey[StreamPool] = web.AppKey("pool", StreamPool)
 
 
 class Gateway:
     """Responsible for the server socket and everything behind it."""
 
-    def __init__(self, config: ClientConfig, library: Library) -> None:
+    def __init__(self, config: ClientConfig, library: Library, *, only_plays: bool = False) -> None:
+        """Args: only_plays: takes no uploads; for the gateway of one player."""
         self._config = config
         self._library = library
+        self._only_plays = only_plays
         self._runner: web.AppRunner | None = None
         self.pool = StreamPool(self._open_stream)
+        self.desk = Desk(
+            config=config,
+            library=library,
+            pool=self.pool,
+            uploads=UploadDesk(Path(config.cache_dir) / "uploads", library),
+            comparisons=ComparisonDesk(state_home() / "comparisons"),
+        )
+        self.live = Live(self.desk)
         self.on_stream: list[asyncio.Future[VideoStream]] = []
         self.url = ""
 
@@ -50,13 +55,17 @@ class Gateway:
         """
         host, _, port = listen.rpartition(":")
         self._runner = web.AppRunner(
-            make_app(self._library, self.pool), access_log=None, shutdown_timeout=1.0
+            make_app(self.desk, self.live), access_log=None, shutdown_timeout=1.0
         )
+        self._runner.app.on_shutdown.append(self._end_events)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host or "127.0.0.1", int(port))
         await site.start()
+        if not self._only_plays:
+            await self.desk.uploads.start()
         bound = self._runner.addresses[0]
-        self.url = f"http://{bound[0]}:{bound[1]}"
+        shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
+        self.url = f"http://{shown}:{bound[1]}"
         return self.url
 
     def url_of(self, name: str) -> str:
@@ -71,9 +80,15 @@ class Gateway:
 
     async def close(self) -> None:
         """Stop listening, drop every reader and every stream."""
+        await self.live.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        await self.desk.uploads.close()
+        await self.desk.comparisons.close()
         await self.pool.close()
+
+    async def _end_events(self, _: web.Application) -> None:
+        await self.live.close()
 
     async def _open_stream(self, key: StreamKey) -> VideoStream:
         stream = await self._library.open_stream(key.video, self._config, rendition=key.rendition)
@@ -84,86 +99,31 @@ class Gateway:
         return stream
 
 
-def make_app(library: Library, pool: StreamPool) -> web.Application:
-    """Return the gateway's routes."""
-    app = web.Application()
-    app[LIBRARY] = library
-    app[POOL] = pool
-    app.router.add_get("/v/{name}", serve_video)
-    app.router.add_get("/r/{name}/{rendition}", serve_video)
-    app.router.add_get("/api/v1/videos", list_videos)
-    app.router.add_get("/healthz", lambda _: _answer({"status": "ok"}))
+def make_app(desk: Desk, live: Live) -> web.Application:
+    """Return the application with every route."""
+    edge = Edge(names=desk.config.names)
+    app = web.Application(middlewares=[edge.answer], client_max_size=BODY_BYTES_MAX)
+    health = HealthApi(desk, edge, live)
+    routes = all_routes(desk, health)
+    health.described = routes
+    add_routes(app, routes)
     return app
 
 
-async def _answer(body: object, status: int = 200) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(body), status=status, content_type="application/json"
-    )
+def all_routes(desk: Desk, health: HealthApi) -> Sequence[Route]:
+    """Return the table that router and OpenAPI document are made of."""
+    return [
+        *MediaApi(desk.pool, desk.watch).routes(),
+        *LibraryApi(desk).routes(),
+        *UploadsApi(desk).routes(),
+        *SessionsApi(desk).routes(),
+        *ClusterApi(desk).routes(),
+        *health.routes(),
+        *Pages().routes(),
+    ]
 
 
-async def _error(error: EvenflowError) -> web.Response:
-    return await _answer({"error": error.to_json()}, _STATUS.get(error.exit_code, 500))
-
-
-async def list_videos(request: web.Request) -> web.Response:
-    """Answer with the library."""
-    try:
-        return await _answer(await request.app[LIBRARY].coordinator.list_videos())
-    except EvenflowError as error:
-        return await _error(error)
-
-
-async def serve_video(request: web.Request) -> web.StreamResponse:
-    """Send a rendition or a range of it, holding the connection for as long as bytes are away."""
-    name = unquote(request.match_info["name"])
-    wished = unquote(request.match_info.get("rendition", "original"))
-    try:
-        shared = await request.app[POOL].get(name, wished)
-    except EvenflowError as error:
-        return await _error(error)
-    rendition = shared.stream.manifest.rendition
-    etag = f'"{rendition.sha256}"'
-    headers = {
-        "Accept-Ranges": "bytes",
-        "ETag": etag,
-        "Content-Type": rendition.mime,
-        "Cache-Control": "no-cache",
-    }
-    if request.headers.get("If-None-Match") == etag:
-        return web.Response(status=304, headers=headers)
-    wanted = request.headers.get("Range")
-    if request.headers.get("If-Range") not in (None, etag):
-        wanted = None  # the player's copy is of another file
-    try:
-        part = parse_range(wanted, rendition.size)
-    except RangeNotSatisfiable:
-        headers["Content-Range"] = f"bytes */{rendition.size}"
-        return web.Response(status=416, headers=headers)
-    response = web.StreamResponse(status=206 if part else 200, headers=headers)
-    if part:
-        response.headers["Content-Range"] = part.content_range
-    whole = part or ByteRange(0, rendition.size, rendition.size)
-    response.content_length = whole.stop - whole.start
-    await response.prepare(request)
-    if request.method == "GET":
-        await _send(request.app[POOL], shared, whole, response)
-    await response.write_eof()
-    return response
-
-
-async def _send(
-    pool: StreamPool, shared: SharedStream, part: ByteRange, response: web.StreamResponse
-) -> None:
-    if part.stop == part.start:
-        return
-    reader = pool.open_reader(shared, part.start)
-    try:
-        while reader.position < part.stop:
-            await response.write(await reader.read(min(256 * 1024, part.stop - reader.position)))
-    except EvenflowError as error:
-        # Nothing more can come. Holding is still the kindest: the player keeps what it has.
-        log.error("%s: %s", shared.stream.manifest.video.name, error.message)
-        await asyncio.Event().wait()
-    finally:
-        pool.close_reader(shared, reader)
+def state_home() -> Path:
+    """Return where results are kept."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "smart-client"

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from smart_client.gateway.session_account import SessionAccount
 from smart_client.stream import StreamReader, VideoStream
 
 log = logging.getLogger(__name__)
@@ -30,9 +32,28 @@ class SharedStream:
     def __init__(self, key: StreamKey, stream: VideoStream, opened_at_s: float) -> None:
         self.key = key
         self.stream = stream
+        self.account = SessionAccount(stream)
         self.readers = 0
         self.used_at_s = opened_at_s
         self.has_tail = False
+
+
+@dataclass(slots=True)
+class Totals:
+    """Bytes of all streams, closed ones included."""
+
+    node_bytes: int = 0
+    player_bytes: int = 0
+
+    @property
+    def amplification(self) -> float | None:
+        """Bytes from nodes for each byte sent to a player; None before the first."""
+        return round(self.node_bytes / self.player_bytes, 4) if self.player_bytes else None
+
+    def add(self, shared: SharedStream) -> None:
+        """Take a stream's bytes in."""
+        self.node_bytes += shared.stream.driver.wire_bytes
+        self.player_bytes += shared.account.player_bytes
 
 
 class StreamPool:
@@ -43,11 +64,19 @@ class StreamPool:
         self._streams: dict[StreamKey, SharedStream] = {}
         self._locks: dict[StreamKey, asyncio.Lock] = {}
         self._loop = asyncio.get_running_loop()
+        self._closed = Totals()
+
+    def totals(self) -> Totals:
+        """Return the bytes of all streams so far."""
+        sums = Totals(self._closed.node_bytes, self._closed.player_bytes)
+        for shared in self._streams.values():
+            sums.add(shared)
+        return sums
 
     @property
-    def streams(self) -> dict[StreamKey, VideoStream]:
-        """Every open stream by what it is of."""
-        return {key: shared.stream for key, shared in self._streams.items()}
+    def all(self) -> tuple[SharedStream, ...]:
+        """Every open stream, the oldest first."""
+        return tuple(self._streams.values())
 
     async def get(self, name: str, rendition: str = "original") -> SharedStream:
         """Return the open stream of a video's rendition, opening it if needed.
@@ -60,6 +89,7 @@ class StreamPool:
             if shared is None or shared.stream.driver.failure is not None:
                 if shared is not None:
                     await shared.stream.close()
+                    self._closed.add(shared)
                 shared = SharedStream(key, await self._open_stream(key), self._loop.time())
                 self._streams[key] = shared
             shared.used_at_s = self._loop.time()
@@ -95,9 +125,20 @@ class StreamPool:
         surplus = len(self._streams) - STREAMS_MAX
         for position, (used_at_s, key) in enumerate(idle):
             if now_s - used_at_s > IDLE_S or position < surplus:
-                shared = self._streams.pop(key)
-                self._locks.pop(key, None)
-                await shared.stream.close()
+                await self._close(key)
+
+    async def forget(self, name: str) -> None:
+        """Close what nobody reads of a video that was removed."""
+        for key, shared in list(self._streams.items()):
+            if key.video == name and shared.readers == 0:
+                await self._close(key)
+
+    async def _close(self, key: StreamKey) -> None:
+        shared = self._streams.pop(key, None)
+        self._locks.pop(key, None)
+        if shared is not None:
+            await shared.stream.close()
+            self._closed.add(shared)
 
     async def close(self) -> None:
         """Close everything."""

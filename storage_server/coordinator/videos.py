@@ -243,6 +243,8 @@ class Videos:
             views=self._views.views(video.id),
             created_at_s=video.created_at_s,
             mime=original.mime if original else "",
+            media=video.media,
+            renditions=tuple(each.name for each in video.renditions),
             weakest_chunk_fragments_up=health.fewest_pieces if health else None,
         )
 

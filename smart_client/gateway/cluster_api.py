@@ -1,0 +1,90 @@
+"""Routes of the cluster: health, storage, agreement, comparisons. Never old data as present."""
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from smart_client import wire
+from smart_client.errors import Conflict
+from smart_client.gateway.comparisons import AlreadyComparing
+from smart_client.gateway.desk import Desk
+from smart_client.gateway.edge import Handler, json_response, read_record
+from smart_client.gateway.records import (
+    Comparison,
+    ConsensusFacts,
+    StartComparison,
+    StorageReport,
+)
+from smart_client.gateway.routes import Route
+from smart_client.gateway.storage_report import storage_report
+from smart_client.openapi import Operation
+
+
+class ClusterApi:
+    """Responsible for ``/api/v1/cluster``, ``storage``, ``consensus`` and ``comparisons``."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def routes(self) -> Sequence[Route]:
+        """Return every route."""
+
+        def get(path: str, summary: str, answer: object, handler: Handler) -> Route:
+            refuses = () if path.endswith("comparisons") else (503,)
+            operation = Operation(
+                "GET", path, summary, {200: answer}, refuses=refuses, tag="cluster"
+            )
+            return Route(operation, handler)
+
+        base = "/api/v1"
+        return [
+            get(f"{base}/cluster", "The cluster now", wire.ClusterStatus, self.get_cluster),
+            get(f"{base}/storage", "What redundancy costs", StorageReport, self.get_storage),
+            get(f"{base}/consensus", "How coordinators agree", ConsensusFacts, self.get_consensus),
+            get(
+                f"{base}/comparisons",
+                "Results of smart-client compare",
+                tuple[Comparison, ...],
+                self.list_comparisons,
+            ),
+            Route(
+                Operation(
+                    "POST",
+                    f"{base}/comparisons",
+                    "Compare schedulers in a few simulated worlds",
+                    {202: Comparison},
+                    refuses=(400, 403, 409, 413),
+                    takes=StartComparison,
+                    tag="cluster",
+                ),
+                self.start_comparison,
+            ),
+        ]
+
+    async def get_cluster(self, _: web.Request) -> web.Response:
+        """Answer with the cluster as the coordinator sees it now."""
+        return json_response(await self._desk.watch.ask(self._desk.library.coordinator.status()))
+
+    async def get_storage(self, _: web.Request) -> web.Response:
+        """Answer with what each video costs."""
+        return json_response(
+            await self._desk.watch.ask(storage_report(self._desk.library.coordinator))
+        )
+
+    async def get_consensus(self, _: web.Request) -> web.Response:
+        """Answer with how agreement is reached."""
+        status = await self._desk.watch.ask(self._desk.library.coordinator.status())
+        facts = ConsensusFacts(catalogue=status.catalogue, coordinator=status.coordinator)
+        return json_response(facts)
+
+    async def list_comparisons(self, _: web.Request) -> web.Response:
+        """Answer with results on this disk."""
+        return json_response(await self._desk.comparisons.all())
+
+    async def start_comparison(self, request: web.Request) -> web.Response:
+        """Begin a comparison."""
+        wish = await read_record(request, StartComparison)
+        try:
+            return json_response(self._desk.comparisons.start(wish), status=202)
+        except AlreadyComparing as error:
+            raise Conflict("a comparison is running", hint="wait for it") from error

@@ -1,0 +1,110 @@
+"""The bytes of videos: ``/v/NAME`` and ``/r/NAME/RENDITION``, over Range, exactly as stored.
+
+Once an answer has begun it is never cut short and never turns into an error: a player that meets
+either stops for good (VLC silently, Chromium with PIPELINE_ERROR_READ), while every player waits on
+a connection that is held. So while nodes are away the gateway holds, and goes on when they return.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from redundancy.errors import EvenflowError
+from smart_client import wire
+from smart_client.byte_range import ByteRange, RangeNotSatisfiable, parse_range
+from smart_client.gateway.coordinator_watch import CoordinatorWatch
+from smart_client.gateway.routes import Route
+from smart_client.gateway.streams import SharedStream, StreamPool
+from smart_client.openapi import Operation, Parameter
+
+log = logging.getLogger(__name__)
+
+NAME = Parameter("name", wire.Name, "the video's name", "path")
+RENDITION = Parameter("rendition", wire.Name, "`original`, or one of its ladder", "path")
+RANGE = Parameter("Range", str, "one range of bytes: bytes=A-B", "header")
+
+SEND_BYTES = 256 * 1024
+
+
+class MediaApi:
+    """Responsible for the routes that players read from."""
+
+    def __init__(self, pool: StreamPool, watch: CoordinatorWatch) -> None:
+        self._pool = pool
+        self._watch = watch
+
+    def routes(self) -> Sequence[Route]:
+        """Return every route."""
+
+        def get(path: str, summary: str, *parameters: Parameter) -> Route:
+            heads = ("Accept-Ranges", "ETag")
+            operation = Operation(
+                "GET",
+                path,
+                summary,
+                {200: "*/*", 206: "*/*", 304: None, 416: None},
+                refuses=(400, 404, 409, 503),
+                parameters=(*parameters, RANGE),
+                headers={200: heads, 206: (*heads, "Content-Range"), 416: ("Content-Range",)},
+                tag="media",
+            )
+            return Route(operation, self.serve)
+
+        return [
+            get("/v/{name}", "The original, byte for byte", NAME),
+            get("/r/{name}/{rendition}", "One rendition", NAME, RENDITION),
+        ]
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Send a rendition or a range of it, holding on for as long as bytes are away."""
+        name = wire.decode(wire.encode(request.match_info["name"]), wire.Name)
+        wished = request.match_info.get("rendition", "original")
+        shared = await self._watch.ask(self._pool.get(name, wished))
+        rendition = shared.stream.manifest.rendition
+        etag = f'"{rendition.sha256}"'
+        headers = {
+            "Accept-Ranges": "bytes",
+            "ETag": etag,
+            "Content-Type": rendition.mime,
+            "Cache-Control": "no-cache",
+        }
+        if request.headers.get("If-None-Match") == etag:
+            return web.Response(status=304, headers=headers)
+        wanted = request.headers.get("Range")
+        if request.headers.get("If-Range") not in (None, etag):
+            wanted = None  # the player's copy is of another file
+        try:
+            part = parse_range(wanted, rendition.size)
+        except RangeNotSatisfiable:
+            headers["Content-Range"] = f"bytes */{rendition.size}"
+            return web.Response(status=416, headers=headers)
+        response = web.StreamResponse(status=206 if part else 200, headers=headers)
+        if part:
+            response.headers["Content-Range"] = part.content_range
+        whole = part or ByteRange(0, rendition.size, rendition.size)
+        response.content_length = whole.stop - whole.start
+        await response.prepare(request)
+        if request.method == "GET":
+            await self._send(shared, whole, response)
+        await response.write_eof()
+        return response
+
+    async def _send(
+        self, shared: SharedStream, part: ByteRange, response: web.StreamResponse
+    ) -> None:
+        if part.stop == part.start:
+            return
+        reader = self._pool.open_reader(shared, part.start)
+        try:
+            while reader.position < part.stop:
+                data = await reader.read(min(SEND_BYTES, part.stop - reader.position))
+                await response.write(data)
+                shared.account.player_bytes += len(data)
+        except EvenflowError as error:
+            # Nothing more can come. Holding is still the kindest: the player keeps what it has.
+            log.error("%s: %s", shared.stream.manifest.video.name, error.message)
+            await asyncio.Event().wait()
+        finally:
+            self._pool.close_reader(shared, reader)

@@ -1,0 +1,218 @@
+"""One open video as screens and programs see it: figures, matrix, notices, players."""
+
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from smart_client.core.commands import Command
+from smart_client.core.events import Event
+from smart_client.core.explanation import Explainer
+from smart_client.core.findings import AnyFinding, Stall
+from smart_client.core.ledger import Mark
+from smart_client.gateway.player_clock import PlayerClock
+from smart_client.gateway.records import (
+    ChunkMatrix,
+    PlayerFigures,
+    PlayerReport,
+    SessionDetails,
+    SessionFigures,
+    SessionNotice,
+)
+from smart_client.reasons import lines_of
+from smart_client.stream import VideoStream
+
+NOTICES_MAX = 100
+
+# The explainer's own list is cut to so many when it has grown to twice that.
+FINDINGS_MAX = 200
+
+PLAYERS_MAX = 32
+
+# A player that has said nothing for so long is no longer shown.
+PLAYER_SILENT_S = 120.0
+
+_LETTERS = {
+    Mark.NONE: ".",
+    Mark.IN_FLIGHT: "f",
+    Mark.USED: "u",
+    Mark.RESCUED: "r",
+    Mark.CANCELLED: "c",
+    Mark.FAILED: "x",
+}
+
+
+@dataclass(slots=True)
+class KnownPlayer:
+    """A player that reports."""
+
+    source: str
+    clock: PlayerClock = field(default_factory=PlayerClock)
+    heard_s: float = 0.0  # on our clock
+    counted: bool = False  # as a view
+
+
+class SessionAccount:
+    """Responsible for what there is to tell of one open video; follows its session."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self.id = secrets.token_hex(8)
+        self.stream = stream
+        self.players: dict[str, KnownPlayer] = {}
+        self.player_bytes = 0
+        self._explainer = Explainer(stream.session)
+        self._told: list[tuple[int, AnyFinding | str, float]] = []
+        self._next_notice = 0
+        self._seen_findings = 0
+        stream.driver.observe(self.observe)
+
+    def observe(self, now_s: float, event: Event, issued: Sequence[Command]) -> None:
+        """Take one step of the session in."""
+        self._explainer.observe(now_s, event, issued)
+        findings = self._explainer.findings
+        for finding in findings[self._seen_findings :]:
+            self._tell(finding, finding.at_s)
+        self._seen_findings = len(findings)
+        if len(findings) > 2 * FINDINGS_MAX:
+            del findings[:-FINDINGS_MAX]
+            self._seen_findings = len(findings)
+
+    def _tell(self, what: AnyFinding | str, at_s: float) -> None:
+        self._told.append((self._next_notice, what, at_s))
+        self._next_notice += 1
+        del self._told[:-NOTICES_MAX]
+
+    # -- players ---------------------------------------------------------------------------------
+
+    def hear(self, report: PlayerReport, source: str) -> KnownPlayer:
+        """Take a player's report in."""
+        now_s = time.monotonic()
+        player = self.players.get(report.player)
+        if player is None:
+            self._forget_silent_players(now_s)
+            player = self.players[report.player] = KnownPlayer(source)
+        player.heard_s = now_s
+        told = player.clock.take(
+            report.event,
+            report.ts_ms / 1000,
+            report.position_s,
+            report.buffered_s,
+            report.message,
+        )
+        if told:
+            self._player_did(told, player.clock)
+        return player
+
+    def _player_did(self, told: str, clock: PlayerClock) -> None:
+        now_s = self.stream.driver.now_s()
+        if told == "stalled":
+            stall = self._explainer.player_stalled(clock.position_s, now_s)
+            if stall is None:
+                text = "■ the player stalled although all it was owed had been sent"
+                self._tell(text, now_s)
+            else:
+                self._seen_findings += 1
+                self._tell(stall, now_s)
+        elif told == "resumed":
+            self._explainer.player_resumed(clock.last_stall_s)
+            self._tell(f"▶ the player goes on after {clock.last_stall_s:.2f} s", now_s)
+        elif told == "started" and clock.startup_s is not None:
+            self._tell(f"▶ the player shows a picture after {clock.startup_s:.2f} s", now_s)
+        elif told == "seek":
+            self._tell(f"· the player seeks to {clock.position_s:.1f} s", now_s)
+
+    def _forget_silent_players(self, now_s: float) -> None:
+        for name, player in list(self.players.items()):
+            if now_s - player.heard_s > PLAYER_SILENT_S:
+                del self.players[name]
+        while len(self.players) >= PLAYERS_MAX:
+            del self.players[min(self.players, key=lambda name: self.players[name].heard_s)]
+
+    # -- figures ---------------------------------------------------------------------------------
+
+    @property
+    def amplification(self) -> float | None:
+        """Bytes from nodes for each byte sent to a player; None before the first."""
+        sent = self.player_bytes
+        return round(self.stream.driver.wire_bytes / sent, 4) if sent else None
+
+    def figures(self, readers: int) -> SessionFigures:
+        """Return the session now."""
+        manifest = self.stream.manifest
+        now_s = time.monotonic()
+        players = tuple(_figures(name, each, now_s) for name, each in self.players.items())
+        return SessionFigures(
+            id=self.id,
+            video=manifest.video.name,
+            rendition=manifest.rendition.name,
+            layout=str(manifest.video.layout.to_layout()),
+            readers=readers,
+            snapshot=self.stream.snapshot(),
+            players=players,
+            qoe_source=players[0].source if players else "none",
+            node_bytes=self.stream.driver.wire_bytes,
+            player_bytes=self.player_bytes,
+            amplification=self.amplification,
+        )
+
+    def details(self, readers: int) -> SessionDetails:
+        """Return the session now with its matrix and notices."""
+        return SessionDetails(
+            **msgspec.structs.asdict(self.figures(readers)),
+            matrix=self.matrix(),
+            notices=tuple(_notice(*told) for told in self._told),
+        )
+
+    def matrix(self) -> ChunkMatrix:
+        """Return what each node did for each chunk."""
+        state = self.stream.session.state
+        count = len(state.chunks)
+        rows = [["."] * count for _ in state.nodes.nodes]
+        for (node, chunk), mark in self.stream.ledger.marks().items():
+            rows[node][chunk] = _LETTERS[mark]
+        ready = "".join(
+            "y" if chunk.is_decoded else "p" if chunk.decoded else "." for chunk in state.chunks
+        )
+        return ChunkMatrix(
+            nodes=tuple(node.id for node in state.nodes.nodes),
+            chunks=count,
+            playhead=self.stream.snapshot().playhead_chunk,
+            rows=tuple(map("".join, rows)),
+            ready=ready,
+        )
+
+
+def player_figures(name: str, account: SessionAccount) -> PlayerFigures:
+    """Return what a player has reported so far."""
+    return _figures(name, account.players[name], time.monotonic())
+
+
+def _figures(name: str, player: KnownPlayer, now_s: float) -> PlayerFigures:
+    clock = player.clock
+    age_s = max(0.0, now_s - player.heard_s)
+    return PlayerFigures(
+        player=name,
+        source=player.source,
+        state=clock.state,
+        position_s=round(clock.position_s, 3),
+        buffered_s=round(clock.buffered_s, 3),
+        startup_s=None if clock.startup_s is None else round(clock.startup_s, 3),
+        stalls=clock.stalls,
+        stalled_s=round(clock.stalled_s(clock.at_s + age_s), 3),
+        seeks=clock.seeks,
+        shown_s=round(clock.shown_s, 3),
+        report_age_s=round(age_s, 1),
+        error=clock.error,
+    )
+
+
+def _notice(number: int, what: AnyFinding | str, at_s: float) -> SessionNotice:
+    if isinstance(what, str):
+        return SessionNotice(id=number, t_s=round(at_s, 3), kind="player", text=what)
+    lines = lines_of(what, stalls_known=isinstance(what, Stall))
+    kind = type(what).__name__.lower()
+    return SessionNotice(
+        id=number, t_s=round(at_s, 3), kind=kind, text=lines[0], lines=tuple(lines[1:])
+    )
