@@ -1,6 +1,7 @@
 """The gateway: one local HTTP server for players, pages and programs."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from smart_client.accepting import serving
 from smart_client.config import ClientConfig
 from smart_client.gateway.cluster_api import ClusterApi
 from smart_client.gateway.comparisons import ComparisonDesk
@@ -35,7 +37,7 @@ class Gateway:
         self._config = config
         self._library = library
         self._only_plays = only_plays
-        self._runner: web.AppRunner | None = None
+        self._serving = contextlib.AsyncExitStack()
         self.pool = StreamPool(self._open_stream)
         self.desk = Desk(
             config=config,
@@ -54,16 +56,16 @@ class Gateway:
         Raises: OSError: the address is in use or not ours.
         """
         host, _, port = listen.rpartition(":")
-        self._runner = web.AppRunner(
+        runner = web.AppRunner(
             make_app(self.desk, self.live), access_log=None, shutdown_timeout=1.0
         )
-        self._runner.app.on_shutdown.append(self._end_events)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host or "127.0.0.1", int(port))
-        await site.start()
+        runner.app.on_shutdown.append(self._end_events)
+        listener = await self._serving.enter_async_context(
+            serving(runner, host=host or "127.0.0.1", port=int(port))
+        )
         if not self._only_plays:
             await self.desk.uploads.start()
-        bound = self._runner.addresses[0]
+        bound = listener.sockets[0].getsockname()
         shown = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
         self.url = f"http://{shown}:{bound[1]}"
         return self.url
@@ -81,8 +83,7 @@ class Gateway:
     async def close(self) -> None:
         """Stop listening, drop every reader and every stream."""
         await self.live.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._serving.aclose()
         await self.desk.uploads.close()
         await self.desk.comparisons.close()
         await self.pool.close()

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from redundancy.errors import ExitCode
 from redundancy.terminal import Terminal
+from smart_client.accepting import serving
 from storage_server.agreement_trace import Trace
 from storage_server.catalogue.choice import open_catalogue
 from storage_server.catalogue.watched import WatchedCatalogue
@@ -75,10 +76,8 @@ async def running_coordinator(config: CoordinatorConfig) -> AsyncIterator[Runnin
             max_field_size=HEADER_BYTES_MAX,
             shutdown_timeout=config.drain_s,
         )
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
         with address_errors(config.host, config.port):
-            await web.SockSite(runner, bound).start()
+            await stack.enter_async_context(serving(runner, sock=bound))
         yield RunningCoordinator(coordinator.url, coordinator)
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from smart_client.accepting import close_server
 from storage_server.listening import address_errors, bound_socket, url_of
 from storage_server.node.app import NodeApp
 from storage_server.node.caretaker import Caretaker
@@ -175,12 +176,15 @@ async def _open_node(
 async def _drain(node: NodeState, server: NodeServer, listener: asyncio.Server) -> None:
     """Take no new connections, let requests end, close the rest."""
     node.is_draining = True
-    listener.close()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(node.config.limits.drain_s):
-            await node.wait_until_idle()
-    server.pre_shutdown()
-    await server.shutdown(_CANCEL_S)
+
+    async def shut_down() -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(node.config.limits.drain_s):
+                await node.wait_until_idle()
+        server.pre_shutdown()
+        await server.shutdown(_CANCEL_S)
+
+    await close_server(listener, server, shut_down)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

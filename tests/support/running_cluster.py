@@ -135,8 +135,6 @@ async def cluster(
         yield made
     finally:
         await made.stop_all()
-        # A connection that was just being accepted is closed in one of the loop's next turns.
-        await asyncio.sleep(0.01)
 
 
 def in_a_cluster(directory: Path, use, nodes: int = 5, **settings) -> None:

@@ -16,6 +16,7 @@ from storage_server.node.group_commit import GroupCommit
 from storage_server.node.memory_store import MemoryChunkStore
 from storage_server.node.pull import pull
 from storage_server.node.tls import Certificate
+from support.certificates import make_certificate
 from support.fragments import fragment
 from support.node_in_thread import NodeInThread, read_all
 
@@ -23,23 +24,6 @@ pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates by openssl"),
 ]
-
-
-def make_certificate(folder, name="node"):
-    """Make a certificate for 127.0.0.1 that vouches for itself; return its file and its key's."""
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "2", "-subj", f"/CN={name}"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    key.chmod(0o600)
-    return certificate, key
 
 
 @pytest.fixture(scope="module")
