@@ -99,6 +99,15 @@ def later(module: str, name: str) -> Handler:
     return handle
 
 
+def needs_more(command: str, choices: str) -> Handler:
+    """Return the handler of a command that is only the beginning of one."""
+
+    def handle(_: argparse.Namespace, __: Terminal) -> int:
+        raise UsageError(f"{command} needs a command: {choices}", hint=f"see `{command} --help`")
+
+    return handle
+
+
 def add_global_options(parser: argparse.ArgumentParser, *, top: bool) -> None:
     """Add the options every command knows; they may stand before or after the subcommand."""
     quiet_default: dict[str, object] = {} if top else {"default": argparse.SUPPRESS}

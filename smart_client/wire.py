@@ -199,6 +199,8 @@ class NodeStatus(_Base, frozen=True, kw_only=True):
     fragments: Count = 0
     requests_in_flight: Count = 0
     status: str = ""
+    uptime: float | None = None  # share of the time it answered, faded; None: never watched
+    watched_s: Seconds = 0.0  # for how long that was watched, faded
 
 
 class Manifest(_Base, frozen=True, kw_only=True):
@@ -310,6 +312,9 @@ class VideoSummary(_Base, frozen=True, kw_only=True):
     mime: str = ""
     media: MediaFacts = MediaFacts()
     renditions: tuple[Name, ...] = ()
+    views_per_week: float = 0.0  # faded, half of it in a week
+    reason: str = ""  # why this layout
+    is_wish: bool = False  # its owner chose the layout
     weakest_chunk_fragments_up: int | None = None  # of the chunk with the fewest; None: unknown
 
 
@@ -327,6 +332,7 @@ class KeeperStatus(_Base, frozen=True, kw_only=True):
     stuck: tuple[str, ...] = ()  # what cannot be done now, and why
     resting: tuple[NodeName, ...] = ()  # nodes that play and are given a rest
     trouble: str = ""
+    limits: dict[str, str | float] = {}  # what it may do beside playback, by names with units
 
 
 class SetLayout(_Base, frozen=True, kw_only=True):

@@ -7,18 +7,16 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from redundancy.errors import UsageError
 from redundancy.terminal import (
     CommandParser,
-    Handler,
-    Terminal,
     add_command,
     later,
+    needs_more,
     run,
     top_parser,
 )
-from storage_server.config import add_admin_arguments
-from storage_server.coordinator.config import add_coordinator_arguments
+from storage_server.admin_options import ADMIN_EXAMPLES, add_admin_commands
+from storage_server.coordinator.config import POLICIES, add_coordinator_arguments
 from storage_server.exposure_options import EXPOSURE_EXAMPLES, add_exposure_arguments
 from storage_server.install_options import INSTALL_EXAMPLES, add_install_arguments
 from storage_server.node.config import add_node_arguments
@@ -91,17 +89,6 @@ examples:
   storage-server cluster down --purge            end it and remove its data
 """
 
-_ADMIN_EXAMPLES = """\
-examples:
-  storage-server admin node list
-  storage-server admin node list --coordinator http://hub.lan:8400 --json
-  storage-server admin node add attic-pi http://attic-pi.lan:8500 --zone attic
-  storage-server admin node lost attic-pi        it does not come back: make anew what it held
-  storage-server admin node remove attic-pi      take it out, alive or dead
-  storage-server admin keeper status             what is being repaired, how much is left
-  storage-server admin video layout kino rs:6+3+1copy
-"""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
@@ -162,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cluster = add_command(
         commands,
         "cluster",
-        _needs_more("cluster", "up, down, status, kill, freeze, thaw, start, slow"),
+        needs_more("storage-server cluster", "up, down, status, kill, freeze, thaw, start, slow"),
         "Run a whole cluster on this machine, and break it on purpose.",
         epilog=_CLUSTER_EXAMPLES,
     )
@@ -171,11 +158,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     admin = add_command(
         commands,
         "admin",
-        _needs_more("admin", "node, keeper, video"),
+        needs_more("storage-server admin", "node, keeper, video"),
         "Look after a running cluster.",
-        epilog=_ADMIN_EXAMPLES,
+        epilog=ADMIN_EXAMPLES,
     )
-    _add_admin_commands(admin)
+    add_admin_commands(admin)
     add_exposure_arguments(
         add_command(
             commands,
@@ -189,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         add_command(
             commands,
             "install-service",
-            _needs_more("install-service", "node, coordinator"),
+            needs_more("storage-server install-service", "node, coordinator"),
             "Let a server start with the machine: write its systemd unit and configuration.",
             epilog=INSTALL_EXAMPLES,
         )
@@ -223,6 +210,12 @@ def _add_cluster_commands(cluster: CommandParser) -> None:
     )
     up.add_argument(
         "--gateway", action="store_true", help="also a gateway that serves videos to players"
+    )
+    up.add_argument(
+        "--policy",
+        choices=POLICIES,
+        help="how the coordinator stores what nobody wished otherwise; default: threshold, or as "
+        "it was",
     )
     up.add_argument("--capacity", metavar="SIZE", help="of each new node, as in 10GiB")
     up.add_argument(
@@ -284,93 +277,3 @@ def _add_cluster_commands(cluster: CommandParser) -> None:
         parser.add_argument(
             "--dir", type=Path, default=Path(".cluster"), help="default %(default)s"
         )
-
-
-def _add_admin_commands(admin: CommandParser) -> None:
-    commands = admin.add_subparsers(title="commands", metavar="COMMAND")
-    node = add_command(
-        commands,
-        "node",
-        _needs_more("admin node", "list, add, lost, remove"),
-        "The nodes of a cluster.",
-    )
-    actions = node.add_subparsers(title="commands", metavar="COMMAND")
-    listing = add_command(
-        actions,
-        "list",
-        later("storage_server.admin_commands", "list_nodes"),
-        "List the nodes as a coordinator sees them.",
-    )
-    add = add_command(
-        actions,
-        "add",
-        later("storage_server.admin_commands", "add_node"),
-        "Add a node that does not report by itself, or one that was removed.",
-    )
-    add.add_argument("name", metavar="NAME")
-    add.add_argument("url", metavar="URL", help="as in http://attic-pi.lan:8500")
-    add.add_argument("--zone", default="", help="what fails together: a room, a site")
-    lost = add_command(
-        actions,
-        "lost",
-        later("storage_server.admin_commands", "lose_node"),
-        "Say that a node does not come back: what it held is made anew elsewhere.",
-    )
-    remove = add_command(
-        actions,
-        "remove",
-        later("storage_server.admin_commands", "remove_node"),
-        "Take a node out, alive or dead, when all it holds is elsewhere.",
-    )
-    for parser in (lost, remove):
-        parser.add_argument("name", metavar="NAME")
-    for parser in (listing, add, lost, remove):
-        add_admin_arguments(parser)
-    _add_keeper_commands(commands)
-
-
-def _add_keeper_commands(commands: "argparse._SubParsersAction[CommandParser]") -> None:
-    keeper = add_command(
-        commands,
-        "keeper",
-        _needs_more("admin keeper", "status, run"),
-        "What repairs, moves, lays out anew and collects.",
-    )
-    actions = keeper.add_subparsers(title="commands", metavar="COMMAND")
-    status = add_command(
-        actions,
-        "status",
-        later("storage_server.admin_commands", "keeper_status"),
-        "Show what is being repaired and how much is left.",
-    )
-    run_now = add_command(
-        actions,
-        "run",
-        later("storage_server.admin_commands", "keeper_run"),
-        "Compare what all nodes hold with what they should, and mend it now.",
-    )
-    video = add_command(
-        commands, "video", _needs_more("admin video", "layout"), "The videos of a cluster."
-    )
-    layout = add_command(
-        video.add_subparsers(title="commands", metavar="COMMAND"),
-        "layout",
-        later("storage_server.admin_commands", "set_layout"),
-        "Have a video stored in another layout by and by; it plays on meanwhile.",
-    )
-    layout.add_argument("name", metavar="VIDEO")
-    layout.add_argument("layout", metavar="LAYOUT", help="as in rs:3+2, rep:3, rs:6+3+1copy")
-    for parser in (status, run_now, layout):
-        add_admin_arguments(parser)
-
-
-def _needs_more(command: str, choices: str) -> Handler:
-    """Return the handler of a command that is only the beginning of one."""
-
-    def handle(_: argparse.Namespace, __: Terminal) -> int:
-        raise UsageError(
-            f"storage-server {command} needs a command: {choices}",
-            hint=f"see `storage-server {command} --help`",
-        )
-
-    return handle

@@ -26,6 +26,7 @@ from storage_server.cluster_state import (
     ClusterProblem,
     ClusterState,
     Member,
+    with_policy,
 )
 from storage_server.directory_lock import DirectoryLock
 from storage_server.processes import (
@@ -70,6 +71,7 @@ class UpWish:
     gateway: bool = False  # also one for players
     signed_reads: bool = False  # fragments only for those with a grant
     node_options: tuple[str, ...] = ()
+    policy: str | None = None  # the coordinator's; None: as it was, or its default
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ class LocalCluster:
                 url=f"http://127.0.0.1:{wish.base_port or 0}",
                 options=options,
             )
+            coordinator = with_policy(coordinator, wish.policy)
             wish = replace(wish, node_options=(*wish.node_options, *options))
             self._start([coordinator], started)
             self._start(self._wanted(state, wish), started)

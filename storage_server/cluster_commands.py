@@ -25,6 +25,7 @@ def up(args: argparse.Namespace, terminal: Terminal) -> int:
         waits=args.wait,
         gateway=args.gateway,
         signed_reads=args.signed_reads,
+        policy=args.policy,
         node_options=("--capacity", args.capacity) if args.capacity else (),
     )
     view = _cluster(args, terminal).up(wish)

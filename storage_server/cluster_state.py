@@ -52,6 +52,27 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
         return ProcessState.GONE if self.process is None else state_of(self.process)
 
 
+def with_policy(coordinator: Member, policy: str | None) -> Member:
+    """Return a coordinator that starts with a policy; None: as it did. Raises: UsageError."""
+    options = list(coordinator.options)
+    if policy is None or _option(options, "--policy") == policy:
+        return coordinator
+    if coordinator.state is not ProcessState.GONE:
+        runs_with = _option(options, "--policy") or "threshold"
+        raise UsageError(
+            f"the coordinator runs already, with policy {runs_with}",
+            hint=f"storage-server cluster down, then up --policy {policy}; the data stays",
+        )
+    if "--policy" in options:
+        at = options.index("--policy")
+        del options[at : at + 2]
+    return msgspec.structs.replace(coordinator, options=(*options, "--policy", policy))
+
+
+def _option(options: list[str], name: str) -> str | None:
+    return options[options.index(name) + 1] if name in options else None
+
+
 class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     """All processes of the cluster."""
 

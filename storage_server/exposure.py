@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+from collections.abc import Mapping
 
 from redundancy.errors import UsageError
 from redundancy.policy_options import share
@@ -9,10 +10,7 @@ from redundancy.terminal import Terminal
 from smart_client.transport.coordinator import CoordinatorClient
 from smart_client.whereabouts import Whereabouts
 from storage_server.config import AdminConfig
-from storage_server.exposure_report import answer_for, overview
-
-# As in the model: what home machines reach.
-UPTIME = 0.97
+from storage_server.exposure_report import answer_for, expected_uptimes, overview
 
 
 def exposure(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -21,29 +19,30 @@ def exposure(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.nodes:
         answer = answer_for(told, args.nodes)
     else:
-        nodes = [each.record.id for each in told.nodes]
-        answer = overview(told, uptime_of(args.uptime, nodes))
+        answer = overview(told, uptime_of(args.uptime, expected_uptimes(told)))
     terminal.result(answer.payload, answer.text)
     return answer.exit_code
 
 
-def uptime_of(words: list[str], nodes: list[str]) -> dict[str, float]:
-    """Return each node's uptime from words such as ``99%`` and ``attic-pi=80%``.
+def uptime_of(words: list[str], measured: Mapping[str, float]) -> dict[str, float]:
+    """Return each node's uptime, as measured or from words such as ``99%``, ``attic-pi=80%``.
 
     Raises: UsageError.
     """
-    found = dict.fromkeys(nodes, UPTIME)
+    found = dict(measured)
     for word in sorted(words, key=lambda each: "=" in each):
         node, _, text = word.rpartition("=")
         if node and node not in found:
-            raise UsageError(f"--uptime names no node: '{node}'", hint=f"there are {nodes}")
+            raise UsageError(
+                f"--uptime names no node: '{node}'", hint=f"there are {', '.join(found)}"
+            )
         try:
             value = share(text)
         except argparse.ArgumentTypeError as error:
             raise UsageError(f"--uptime: {error}") from error
         if value > 1:
             raise UsageError(f"--uptime: no more than 100%, got {text}")
-        found.update(dict.fromkeys([node] if node else nodes, value))
+        found.update(dict.fromkeys([node] if node else list(found), value))
     return found
 
 

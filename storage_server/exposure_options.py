@@ -25,6 +25,6 @@ def add_exposure_arguments(parser: CommandParser) -> None:
         action="append",
         default=[],
         metavar="[NODE=]SHARE",
-        help="how much of the time nodes answer, for what is to be expected; default 97%%",
+        help="how much of the time nodes answer, for what is to be expected; default: as measured",
     )
     add_admin_arguments(parser)

@@ -6,6 +6,13 @@ from dataclasses import dataclass
 from redundancy.errors import ExitCode
 from redundancy.exposure import Chance, Exposure, Harm, Pieces
 from redundancy.tables import table
+from redundancy.uptime import ASSUMED_SHARE, Uptime
+from smart_client.storage_report import (
+    CombinedExposure,
+    ExposureReport,
+    HarmRecord,
+    NodeExposure,
+)
 from smart_client.whereabouts import Whereabouts
 
 # More names than this in one cell are only counted.
@@ -78,6 +85,58 @@ def overview(told: Whereabouts, uptime: Mapping[str, float]) -> Answer:
     }
     is_safe = all(harm.is_safe for harm in singles) and now.is_safe
     return Answer(payload, "\n".join(lines), ExitCode.OK if is_safe else ExitCode.PARTIAL)
+
+
+def expected_uptimes(told: Whereabouts) -> dict[str, float]:
+    """Return the share of the time each node is to be counted on, as far as it was measured."""
+    found = {}
+    for each in told.nodes:
+        up_s = (each.uptime or 0.0) * each.watched_s
+        seen = Uptime(each.watched_s, up_s) if each.watched_s else None
+        found[each.record.id] = seen.expected if seen else ASSUMED_SHARE
+    return found
+
+
+def summary(told: Whereabouts) -> ExposureReport:
+    """Return the same as ``overview``, at the measured uptimes, for programs."""
+    exposure = exposure_of(told)
+    states = {each.record.id: each.state for each in told.nodes}
+    uptime = expected_uptimes(told)
+    sizes = range(1, min(_COMBINED_MAX, len(exposure.nodes)) + 1)
+    harms = {size: list(exposure.harms(size)) for size in sizes}
+    total, _ = exposure.expected(uptime)
+    combined = []
+    for size in list(sizes)[1:]:
+        bad = [harm for harm in harms[size] if not harm.is_safe]
+        combined.append(
+            CombinedExposure(
+                missing=size,
+                combinations=len(harms[size]),
+                stopping=sum(bool(each.stopped) for each in bad),
+                losing=sum(bool(each.lost) for each in bad),
+                worst=tuple(map(_record, _news(bad, harms[size - 1])[:_WORST_SHOWN])),
+            )
+        )
+    return ExposureReport(
+        videos=len(exposure.videos),
+        now=_record(exposure.now()),
+        nodes=tuple(
+            NodeExposure(
+                id=harm.nodes[0],
+                state=states[harm.nodes[0]],
+                uptime=uptime[harm.nodes[0]],
+                harm=_record(harm),
+            )
+            for harm in harms.get(1, [])
+        ),
+        combined=tuple(combined),
+        expected_unplayable_low=total.low,
+        expected_unplayable_high=total.high,
+    )
+
+
+def _record(harm: Harm) -> HarmRecord:
+    return HarmRecord(nodes=harm.nodes, stopped=harm.stopped, lost=harm.lost)
 
 
 def answer_for(told: Whereabouts, nodes: Sequence[str]) -> Answer:
@@ -154,10 +213,18 @@ def _combined_lines(size: int, harms: Sequence[Harm], smaller: Sequence[Harm]) -
         f"{what}: {stopping} of {len(harms)} combinations stop videos, {losing} lose videos "
         "if the data is gone"
     ]
+    news = _news(bad, smaller)
+    lines += [f"  {' + '.join(each.nodes)}: {_both(each)}" for each in news[:_WORST_SHOWN]]
+    if len(news) > _WORST_SHOWN:
+        lines.append(f"  and {len(news) - _WORST_SHOWN} more; --json lists them all")
+    return lines
+
+
+def _news(bad: Sequence[Harm], smaller: Sequence[Harm]) -> list[Harm]:
+    """Return those that harm a video which no smaller part of them harms, the worst first."""
     known = [(set(each.nodes), each) for each in smaller if not each.is_safe]
 
     def is_news(harm: Harm) -> bool:
-        """Whether it harms a video that no smaller part of it harms."""
         stopped, lost = set(harm.stopped), set(harm.lost)
         for nodes, each in known:
             if nodes < set(harm.nodes):
@@ -165,11 +232,7 @@ def _combined_lines(size: int, harms: Sequence[Harm], smaller: Sequence[Harm]) -
                 lost -= set(each.lost)
         return bool(stopped or lost)
 
-    news = sorted(filter(is_news, bad), key=lambda each: (-len(each.lost), -len(each.stopped)))
-    lines += [f"  {' + '.join(each.nodes)}: {_both(each)}" for each in news[:_WORST_SHOWN]]
-    if len(news) > _WORST_SHOWN:
-        lines.append(f"  and {len(news) - _WORST_SHOWN} more; --json lists them all")
-    return lines
+    return sorted(filter(is_news, bad), key=lambda each: (-len(each.lost), -len(each.stopped)))
 
 
 def _expected_line(total: Chance, each: Mapping[str, Chance], uptime: Mapping[str, float]) -> str:

@@ -6,13 +6,14 @@ import sys
 
 from rich.table import Table
 
-from redundancy.errors import ConfigError, ExitCode
+from redundancy.errors import ConfigError, EvenflowError, ExitCode
 from redundancy.quantities import size_text
 from redundancy.terminal import Terminal
 from smart_client import wire
 from smart_client.command_line.common import run_async, settings
 from smart_client.library import Library
 from smart_client.narration import clock
+from smart_client.storage_report import VideoStorage
 
 
 def ls(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -44,8 +45,9 @@ def _plain(record: object) -> dict[str, object]:
 
 def _video_table(videos: list[wire.VideoSummary]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("NAME", "SIZE", "DURATION", "LAYOUT", "HEALTH", "VIEWS"):
+    for name in ("NAME", "SIZE", "DURATION", "LAYOUT", "HEALTH", "VIEWS", "A WEEK"):
         table.add_column(name, justify="left" if name in ("NAME", "LAYOUT", "HEALTH") else "right")
+    table.add_column("WHY", no_wrap=True, overflow="ellipsis")
     for video in videos:
         table.add_row(
             video.name,
@@ -54,6 +56,8 @@ def _video_table(videos: list[wire.VideoSummary]) -> Table:
             str(video.layout.to_layout()),
             _health(video),
             str(video.views),
+            f"{video.views_per_week:.3g}" if video.views_per_week >= 0.01 else "0",
+            video.reason.split(";")[0],
         )
     return table
 
@@ -75,13 +79,15 @@ def info(args: argparse.Namespace, terminal: Terminal) -> int:
     """Show a video: what it is, how it is stored, where its chunks lie."""
     config = settings(args)
 
-    async def work() -> wire.Manifest:
+    async def work() -> tuple[wire.Manifest, VideoStorage | None]:
         async with Library(config) as library:
-            return await library.manifest(args.video)
+            manifest = await library.manifest(args.video)
+            return manifest, await _storage_of(library, args.video)
 
-    manifest = run_async(work())
+    manifest, storage = run_async(work())
     if terminal.json:
-        terminal.result({"v": 1, "manifest": _plain(manifest)})
+        told = _plain(storage) if storage else None
+        terminal.result({"v": 1, "manifest": _plain(manifest), "storage": told})
         return ExitCode.OK
     video, rendition = manifest.video, manifest.rendition
     layout = video.layout.to_layout()
@@ -95,7 +101,8 @@ def info(args: argparse.Namespace, terminal: Terminal) -> int:
                 f"  {media.container or 'no known container'}  {media.video_codec} "
                 f"{media.width}x{media.height}  {media.audio_codec}",
                 f"  {layout} (x{layout.overhead:.2f}), survives any {layout.tolerates} losses"
-                + (f" ({video.reason.split(';')[0]})" if video.reason else ""),
+                + (f" ({video.reason})" if video.reason else ""),
+                *_storage_lines(storage),
                 f"  {len(manifest.chunks)} chunks on {len(manifest.nodes)} nodes, "
                 f"sha256 {rendition.sha256}",
             ]
@@ -104,6 +111,41 @@ def info(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.chunks:
         terminal.console().print(_chunk_table(manifest))
     return ExitCode.OK
+
+
+async def _storage_of(library: Library, name: str) -> VideoStorage | None:
+    """Return what the coordinator tells of a video's storage; None: it tells nothing."""
+    try:
+        report = await library.coordinator.storage()
+    except EvenflowError:
+        return None  # an older coordinator: what the manifest says is shown all the same
+    return next((each for each in report.videos if each.name == name), None)
+
+
+def _storage_lines(storage: VideoStorage | None) -> list[str]:
+    """Return how much a video is watched and takes, and what the policy would have."""
+    if storage is None:
+        return []
+    views = f"{storage.views} view{'' if storage.views == 1 else 's'}"
+    advice = storage.advice
+    wanted = advice.layout.to_layout()
+    told = {
+        "keep": "it stays so",
+        "moving": "chunks are being laid out so",
+        "now": f"the policy would have {wanted}, soon",
+        "later": f"the policy would have {wanted}: {advice.waits_for}",
+        "wish": f"its owner chose this; the policy would have {wanted}",
+    }.get(advice.state, advice.state)
+    if advice.state in ("now", "later", "wish") and wanted != storage.layout.to_layout():
+        more = size_text(abs(advice.stored_bytes_more))
+        told += f" (moves {size_text(advice.moved_bytes)}, "
+        told += f"{'frees' if advice.stored_bytes_more < 0 else 'takes'} {more})"
+    return [
+        f"  {views}, {storage.views_per_week:.3g} a week lately; takes "
+        f"{size_text(storage.stored_bytes)} for {size_text(storage.size)} "
+        f"in {storage.renditions} rendition{'' if storage.renditions == 1 else 's'}",
+        f"  {told}: {'; '.join(advice.reasons)}",
+    ]
 
 
 def _chunk_table(manifest: wire.Manifest) -> Table:

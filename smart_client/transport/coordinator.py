@@ -12,6 +12,7 @@ from redundancy.errors import EvenflowError
 from smart_client import wire
 from smart_client.agreement import Agreement, AgreementTrace
 from smart_client.errors import CoordinatorUnreachable
+from smart_client.storage_report import ExposureReport, StorageReport
 from smart_client.transport.errors import error_from_answer
 from smart_client.transport.tls import tls_context
 from smart_client.whereabouts import Whereabouts
@@ -165,6 +166,14 @@ class CoordinatorClient:
         """
         query = f"?wait={wait_s}" if after is None else f"?wait={wait_s}&after={after}"
         return await self._get(f"/v1/consensus/trace{query}", AgreementTrace)
+
+    async def storage(self) -> StorageReport:
+        """Return how efficiently everything is stored, and what the policy would have."""
+        return await self._get("/v1/storage", StorageReport)
+
+    async def exposure(self) -> ExposureReport:
+        """Return which nodes may go, and which videos would stop or be lost."""
+        return await self._get("/v1/exposure", ExposureReport)
 
     # -- plumbing --------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from storage_server.coordinator.http_edge import (
 from storage_server.coordinator.metrics import CoordinatorMetrics
 from storage_server.coordinator.ring_routes import RingRoutes
 from storage_server.coordinator.service import Coordinator
+from storage_server.coordinator.storage_routes import StorageRoutes
 from storage_server.coordinator.whereabouts_routes import WhereaboutsRoutes
 
 
@@ -41,6 +42,7 @@ def make_app(
     app.add_routes(RingRoutes(coordinator, body_timeout_s=body_timeout_s).routes())
     app.add_routes(WhereaboutsRoutes(coordinator).routes())
     app.add_routes(AgreementRoutes(coordinator).routes())
+    app.add_routes(StorageRoutes(coordinator).routes())
     return app
 
 

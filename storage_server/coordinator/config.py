@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from redundancy.errors import ConfigError
+from redundancy.quantities import parse_duration_s, parse_size
 from storage_server.catalogue.choice import SQLITE
 from storage_server.coordinator.failure_detector import DetectorLimits
 from storage_server.coordinator.keeper.limits import KeeperLimits
@@ -16,6 +17,11 @@ from storage_server.node.config import (
 )
 
 DEFAULT_LISTEN = "127.0.0.1:8400"
+
+# As in ``counsel.PolicyName``, which would load what a policy computes with.
+POLICIES = ("threshold", "hybrid", "off")
+
+_BYTES_PER_MBIT = 1e6 / 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,14 @@ class CoordinatorConfig:
             read_keys=Path(args.read_keys) if args.read_keys else None,
             insecure=args.insecure,
             catalogue=args.catalogue,
+            detector=DetectorLimits(lost_after_s=parse_duration_s(args.repair_after)),
+            keeper=KeeperLimits(
+                wire_bytes_per_s=args.keeper_max_mbps * _BYTES_PER_MBIT,
+                jobs_at_once=args.keeper_jobs,
+                policy=args.policy,
+                policy_dwell_s=parse_duration_s(args.policy_dwell),
+                policy_bytes_per_day=parse_size(args.policy_budget),
+            ),
         )
 
 
@@ -83,6 +97,52 @@ def add_coordinator_arguments(parser: argparse.ArgumentParser) -> None:
         "--token-file", metavar="FILE", help="secret for writing; the nodes need the same"
     )
     add_read_keys_argument(parser)
+    _add_keeper_arguments(parser)
     parser.add_argument(
         "--insecure", action="store_true", help="let anyone on the network change and delete"
+    )
+
+
+def _add_keeper_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how much is stored, and what making it so may cost."""
+    limits, detector = KeeperLimits(), DetectorLimits()
+    parser.add_argument(
+        "--policy",
+        default=limits.policy,
+        choices=POLICIES,
+        help="how videos are stored whose owner said nothing: threshold (up to 1000 views 3 of 5, "
+        "then 3 copies), hybrid (a code that fits the nodes, and a copy of what is hot), off "
+        "(as they are). Default %(default)s",
+    )
+    parser.add_argument(
+        "--policy-budget",
+        default=f"{limits.policy_bytes_per_day // 10**9}GB",
+        metavar="SIZE",
+        help="bytes a day that the policy may have moved; default %(default)s",
+    )
+    parser.add_argument(
+        "--policy-dwell",
+        default=f"{limits.policy_dwell_s / 86_400:g}d",
+        metavar="TIME",
+        help="how long hybrid leaves a video alone after a change; default %(default)s",
+    )
+    parser.add_argument(
+        "--repair-after",
+        default=f"{detector.lost_after_s / 60:g}m",
+        metavar="TIME",
+        help="a node silent for so long is lost, and what it held made anew; default %(default)s",
+    )
+    parser.add_argument(
+        "--keeper-max-mbps",
+        type=float,
+        default=limits.wire_bytes_per_s / _BYTES_PER_MBIT,
+        metavar="MBPS",
+        help="Mbit/s that repairs and moves take, of all nodes together; default %(default)g",
+    )
+    parser.add_argument(
+        "--keeper-jobs",
+        type=int,
+        default=limits.jobs_at_once,
+        metavar="N",
+        help="chunks repaired or moved at once; default %(default)s",
     )

@@ -3,11 +3,19 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from msgspec import structs
+
 from redundancy.placement import PlacementNode
+from redundancy.uptime import Uptime
 from smart_client import wire
 from smart_client.errors import InvalidRequest, NameTaken, NodeNotFound
 from storage_server.coordinator.errors import NodeRemoved, StoreReplaced
-from storage_server.coordinator.failure_detector import FailureDetector, NodeState, StateChange
+from storage_server.coordinator.failure_detector import (
+    DetectorLimits,
+    FailureDetector,
+    NodeState,
+    StateChange,
+)
 from storage_server.coordinator.layouts import NodeCounts
 from storage_server.coordinator.registers import Registers, RemovedNode, node_key, removed_key
 
@@ -44,6 +52,7 @@ class Membership:
         self._beat_at_s: dict[str, float] = {}
         self._listeners: list[Callable[[], None]] = []
         self.draining: set[str] = set()  # being emptied: take nothing new
+        self.uptimes: Mapping[str, Uptime] = {}  # as measured, see ``uptimes``
         self.state_version = 0  # grows when a node comes, goes or changes its state
 
     async def load(self) -> None:
@@ -137,6 +146,11 @@ class Membership:
         self.record(node)
         self._tell(self._detector.declare_lost(node, self._clock()))
 
+    @property
+    def limits(self) -> DetectorLimits:
+        """How long a silence means what."""
+        return self._detector.limits
+
     # -- questions -------------------------------------------------------------------------------
 
     @property
@@ -174,23 +188,30 @@ class Membership:
         """Return one node as it is now. Raises: NodeNotFound."""
         record = self.record(node)
         said = self._said.get(node)
+        seen = self.uptimes.get(node, Uptime())
         status = wire.NodeStatus(
             record=record,
             state=self._detector.state(node),
             seen_s_ago=self._detector.seen_s_ago(node),
+            uptime=seen.measured,
+            watched_s=seen.watched_s,
+            status="draining" if node in self.draining else "",
         )
         if said is None:
             return status
-        return wire.NodeStatus(
-            record=record,
-            state=status.state,
-            seen_s_ago=status.seen_s_ago,
+        return structs.replace(
+            status,
             used_bytes=said.used_bytes,
             free_bytes=said.free_bytes,
             fragments=said.fragments,
             requests_in_flight=said.requests_in_flight,
-            status="draining" if node in self.draining else said.status,
+            status=status.status or said.status,
         )
+
+    def uptime(self, node: str) -> float | None:
+        """Return the share of the time a node is expected to answer; None: never watched."""
+        seen = self.uptimes.get(node)
+        return seen.expected if seen is not None and seen.watched_s > 0 else None
 
     def placement_nodes(self) -> list[PlacementNode]:
         """Return every node as placement sees it; those not ready take nothing new."""

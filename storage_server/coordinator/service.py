@@ -18,6 +18,7 @@ from storage_server.coordinator.failure_detector import (
     NodeState,
 )
 from storage_server.coordinator.keeper.advice import Advisor
+from storage_server.coordinator.keeper.counsel import Counsel
 from storage_server.coordinator.keeper.keeper import Keeper
 from storage_server.coordinator.keeper.limits import KeeperLimits
 from storage_server.coordinator.keeper.tools import Tools
@@ -25,8 +26,10 @@ from storage_server.coordinator.library import Library, VideoHealth, survey
 from storage_server.coordinator.links import NodeLinks, Pinger
 from storage_server.coordinator.membership import Membership
 from storage_server.coordinator.registers import Registers
+from storage_server.coordinator.storage_reports import StorageReporter
 from storage_server.coordinator.trash import TrashSweeper
 from storage_server.coordinator.uploads import Uploads
+from storage_server.coordinator.uptimes import UptimeMeter
 from storage_server.coordinator.videos import Videos
 from storage_server.coordinator.views import FLUSH_INTERVAL_S, ViewCounter
 from storage_server.read_keys import ReadGrants
@@ -90,9 +93,14 @@ class Coordinator:
             self.registers, self.library, self.members, self.links, keeper or KeeperLimits(), clock
         )
         self.keeper = Keeper(tools, placement)
-        self.keeper.advisor = Advisor(
-            tools, uploads=self.uploads, views=self.views, wall_clock=time.time
+        self.counsel = Counsel(
+            self.library, self.members, self.views, limits=tools.limits, wall_clock=time.time
         )
+        self.uploads.policy_choice = self.counsel.for_new
+        advisor = Advisor(tools, uploads=self.uploads, counsel=self.counsel)
+        self.keeper.advisor = advisor
+        self.reporter = StorageReporter(self.library, self.members, self.counsel, advisor)
+        self.uptimes = UptimeMeter(self.registers, self.members, wall_clock=time.time)
         self.emptier = NodeEmptier(tools, self.keeper, uploads=self.uploads, placement=placement)
         self._surveyed: tuple[tuple[int, int], dict[str, VideoHealth]] = ((-1, -1), {})
         self._surveyed_at_s = float("-inf")
@@ -107,6 +115,7 @@ class Coordinator:
             log.warning("groups of a video that is not there, %s, will be deleted", video_id)
             await self.trash.begin(video_id, f"unknown-{video_id}")
         await self.views.load()
+        await self.uptimes.load()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -128,6 +137,7 @@ class Coordinator:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.views.flush()
+            await self.uptimes.flush()
             await self.keeper.stop()
             await self.links.close()
 
@@ -184,6 +194,9 @@ class Coordinator:
     async def _watch_nodes(self) -> None:
         while True:
             self.members.advance()
+            now_s = self._clock()
+            self.uptimes.tick(now_s)
+            await self.uptimes.flush_if_due(now_s)
             await asyncio.sleep(self.members.seconds_to_next_advance())
 
 

@@ -21,6 +21,7 @@ from smart_client.errors import Conflict, InvalidRequest, NameTaken, VideoNotFou
 from storage_server.coordinator.layouts import (
     AUTO,
     ChunkShape,
+    LayoutChoice,
     choose_layout,
     losses_demanded,
     too_few_nodes,
@@ -63,6 +64,8 @@ class Uploads:
         # Held while a group is checked and written, and by who removes a node at last: so no
         # group names a node that is gone.
         self.gate = asyncio.Lock()
+        # What a policy would have for a new video; None: the default's rule, see ``layouts``.
+        self.policy_choice: Callable[[], LayoutChoice | None] = lambda: None
 
     async def create(self, wish: wire.CreateVideo) -> wire.VideoRecord:
         """Announce an upload, or find the unfinished one of the same name and size.
@@ -221,7 +224,8 @@ class Uploads:
     def _announced(
         self, wish: wire.CreateVideo, registered: wire.VideoRecord | None
     ) -> wire.VideoRecord:
-        choice = choose_layout(wish.redundancy, self._members.counts())
+        advised = self.policy_choice() if wish.redundancy == AUTO else None
+        choice = advised or choose_layout(wish.redundancy, self._members.counts())
         layout = wire.LayoutRecord.of(choice.layout)
         return wire.VideoRecord(
             id=registered.id if registered else uuid.uuid4().hex,

@@ -146,6 +146,7 @@ class Keeper:
             ),
             resting=tuple(sorted(self.worker.throttle.resting)),
             trouble=self.trouble,
+            limits=self.limits.told | {"lost_after_s": self._members.limits.lost_after_s},
         )
 
     def _count_left(self) -> int:

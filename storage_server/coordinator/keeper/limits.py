@@ -30,6 +30,7 @@ class KeeperLimits:
     lease_s: float = 10.0
     policy: str = "threshold"  # off, threshold or hybrid: for videos whose owner wished nothing
     policy_every_s: float = 3600.0
+    policy_dwell_s: float = 7 * 86_400.0  # hybrid leaves a video alone so long after a change
     policy_bytes_per_day: int = 200 * 10**9  # a tenth of what ``wire_bytes_per_s`` could move
 
     # A job older than this is not recorded: what it made may have been collected meanwhile.
@@ -40,3 +41,19 @@ class KeeperLimits:
             raise ConfigError("the keeper needs some bytes per second and one job at once")
         if self.orphan_after_s and self.orphan_after_s < 2 * self.job_s_max:
             raise ConfigError("a fragment is not collected while a job may still record it")
+        if self.policy_bytes_per_day < 0 or self.policy_dwell_s < 0:
+            raise ConfigError("a budget and a dwell are not negative")
+
+    @property
+    def told(self) -> dict[str, str | float]:
+        """What an operator may want to know of them, by names with units."""
+        return {
+            "bytes_per_s": self.wire_bytes_per_s,
+            "jobs_at_once": self.jobs_at_once,
+            "busy_requests": self.busy_requests,
+            "patience_s": self.patience_s,
+            "policy": self.policy,
+            "policy_every_s": self.policy_every_s,
+            "policy_dwell_s": self.policy_dwell_s,
+            "policy_bytes_per_day": self.policy_bytes_per_day,
+        }

@@ -9,7 +9,7 @@ from smart_client import wire
 from smart_client.errors import InvalidRequest
 from smart_client.whereabouts import ShapeRecord, VideoShapes, Whereabouts
 from storage_server.exposure import uptime_of
-from storage_server.exposure_report import answer_for, exposure_of, overview
+from storage_server.exposure_report import answer_for, exposure_of, overview, summary
 from support.running_cluster import in_a_cluster, upload
 
 NAMES = ("attic", "cellar", "garage", "hub")
@@ -107,12 +107,30 @@ def test_a_copy_saves_what_a_node_that_was_removed_took_with_it():
     assert exposure.harm(["cellar"]).lost == ("mixed",)
 
 
+def test_the_summary_says_what_the_screen_says_at_the_measured_uptimes():
+    seen = told()
+    weak = msgspec.structs.replace(seen.nodes[3], uptime=0.5, watched_s=1e9)
+    seen = msgspec.structs.replace(seen, nodes=(*seen.nodes[:3], weak))
+    found = summary(seen)
+    assert [each.id for each in found.nodes] == list(NAMES)
+    assert found.nodes[3].harm.lost == ("single",)
+    assert not found.nodes[0].harm.stopped
+    assert [(e.missing, e.combinations, e.losing) for e in found.combined] == [(2, 6, 6), (3, 4, 4)]
+    assert found.combined[0].worst[0].nodes == ("attic", "cellar")
+    assert [each.uptime for each in found.nodes][:3] == [0.97] * 3
+    assert found.nodes[3].uptime == pytest.approx(0.5, abs=0.001)
+    # "single" is away half of the time, "code" when two of its three nodes are.
+    both = 3 * 0.03**2 * 0.97 + 0.03**3
+    assert found.expected_unplayable_low == pytest.approx(0.5 + both, abs=0.001)
+
+
 def test_uptime_is_for_all_or_for_one():
-    assert uptime_of([], ["a", "b"]) == {"a": 0.97, "b": 0.97}
-    assert uptime_of(["b=80%", "99%"], ["a", "b"]) == {"a": 0.99, "b": 0.8}
+    known = {"a": 0.97, "b": 0.95}
+    assert uptime_of([], known) == known
+    assert uptime_of(["b=80%", "99%"], known) == {"a": 0.99, "b": 0.8}
     for words, told_why in ((["c=1"], "names no node"), (["x"], "not a share"), (["2"], "100%")):
         with pytest.raises(UsageError, match=told_why):
-            uptime_of(words, ["a", "b"])
+            uptime_of(words, known)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""The commands of ``storage-server admin``, which wait for nothing heavy."""
+
+import argparse
+
+from redundancy.terminal import CommandParser, add_command, later, needs_more
+from storage_server.config import add_admin_arguments
+
+ADMIN_EXAMPLES = """\
+examples:
+  storage-server admin node list
+  storage-server admin node list --coordinator http://hub.lan:8400 --json
+  storage-server admin node add attic-pi http://attic-pi.lan:8500 --zone attic
+  storage-server admin node lost attic-pi        it does not come back: make anew what it held
+  storage-server admin node remove attic-pi      take it out, alive or dead
+  storage-server admin keeper status             what is being repaired, how much is left
+  storage-server admin video layout kino rs:6+3+1copy
+"""
+
+
+def add_admin_commands(admin: CommandParser) -> None:
+    """Add all of them."""
+    commands = admin.add_subparsers(title="commands", metavar="COMMAND")
+    node = add_command(
+        commands,
+        "node",
+        needs_more("storage-server admin node", "list, add, lost, remove"),
+        "The nodes of a cluster.",
+    )
+    actions = node.add_subparsers(title="commands", metavar="COMMAND")
+    listing = add_command(
+        actions,
+        "list",
+        later("storage_server.admin_commands", "list_nodes"),
+        "List the nodes as a coordinator sees them.",
+    )
+    add = add_command(
+        actions,
+        "add",
+        later("storage_server.admin_commands", "add_node"),
+        "Add a node that does not report by itself, or one that was removed.",
+    )
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("url", metavar="URL", help="as in http://attic-pi.lan:8500")
+    add.add_argument("--zone", default="", help="what fails together: a room, a site")
+    lost = add_command(
+        actions,
+        "lost",
+        later("storage_server.admin_commands", "lose_node"),
+        "Say that a node does not come back: what it held is made anew elsewhere.",
+    )
+    remove = add_command(
+        actions,
+        "remove",
+        later("storage_server.admin_commands", "remove_node"),
+        "Take a node out, alive or dead, when all it holds is elsewhere.",
+    )
+    for parser in (lost, remove):
+        parser.add_argument("name", metavar="NAME")
+    for parser in (listing, add, lost, remove):
+        add_admin_arguments(parser)
+    _add_keeper_commands(commands)
+
+
+def _add_keeper_commands(commands: "argparse._SubParsersAction[CommandParser]") -> None:
+    keeper = add_command(
+        commands,
+        "keeper",
+        needs_more("storage-server admin keeper", "status, run"),
+        "What repairs, moves, lays out anew and collects.",
+    )
+    actions = keeper.add_subparsers(title="commands", metavar="COMMAND")
+    status = add_command(
+        actions,
+        "status",
+        later("storage_server.admin_commands", "keeper_status"),
+        "Show what is being repaired and how much is left.",
+    )
+    run_now = add_command(
+        actions,
+        "run",
+        later("storage_server.admin_commands", "keeper_run"),
+        "Compare what all nodes hold with what they should, and mend it now.",
+    )
+    video = add_command(
+        commands,
+        "video",
+        needs_more("storage-server admin video", "layout"),
+        "The videos of a cluster.",
+    )
+    layout = add_command(
+        video.add_subparsers(title="commands", metavar="COMMAND"),
+        "layout",
+        later("storage_server.admin_commands", "set_layout"),
+        "Have a video stored in another layout by and by; it plays on meanwhile.",
+    )
+    layout.add_argument("name", metavar="VIDEO")
+    layout.add_argument("layout", metavar="LAYOUT", help="as in rs:3+2, rep:3, rs:6+3+1copy")
+    for parser in (status, run_now, layout):
+        add_admin_arguments(parser)
