@@ -1,0 +1,177 @@
+// Cluster health: the verdict first, then which box may be unplugged, the nodes, the keeper's work.
+
+import { poll } from "../api.js";
+import { h, keyed, setText, setVars, show } from "../dom.js";
+import { ago, count, number, percent, size, span, UNKNOWN } from "../format.js";
+import { clusterTrouble, live } from "../live.js";
+import { nodeWords, troubleNotice, verdictOf } from "../words.js";
+
+const EXPOSURE_MS = 5000;
+// A node warns at the first and refuses to store at the second.
+const DISK_WARN = 0.85;
+const DISK_FULL = 0.95;
+
+export const title = () => "Cluster";
+
+export function open(root) {
+  const lead = h("p", { class: "lead" });
+  const body = h("div", { class: "stack" });
+  const verdict = h("p", { class: "verdict", role: "status" });
+  const nodes = nodesTable();
+  const unplug = h("div", {});
+  const keeper = h("div", {});
+  const parts = [
+    verdict,
+    card("Nodes", "as the coordinator sees them now", nodes.element),
+    h("div", { class: "grid-2" }, card("Which box may I unplug?", "exact, over every chunk", unplug), card("The keeper", "repairs, moves, lays out anew", keeper)),
+  ];
+  root.append(h("div", { class: "page-head" }, h("div", {}, h("h1", { text: "Cluster" }), lead)), body);
+
+  let exposure = null;
+  const draw = () => {
+    const status = live.cluster?.status;
+    const trouble = clusterTrouble();
+    if (!status) {
+      setText(lead, "");
+      const waits = live.link.state === "opening" ? h("p", { class: "muted", text: "Asking the gateway …" }) : h("p", { class: "muted", text: "Nothing is known of the nodes now. Figures come back by themselves." });
+      if (body.dataset.kind !== `none ${trouble?.sinceMs} ${live.link.state}`) show(body, h("div", { class: "card" }, waits));
+      body.dataset.kind = `none ${trouble?.sinceMs} ${live.link.state}`;
+      return;
+    }
+    if (body.dataset.kind !== "figures") show(body, parts);
+    body.dataset.kind = "figures";
+    setText(lead, `${count(status.nodes.length, "node")}, ${count(status.videos, "video")}, ${size(status.stored_bytes)} on disk for ${size(status.video_bytes)} of film. ${coordinatorText(status)}`);
+    const words = verdictOf(status);
+    verdict.className = `verdict ${words.tone}`;
+    if (verdict.dataset.text !== words.text) show(verdict, h("span", { class: "word", text: words.word }), h("strong", { text: words.text }));
+    verdict.dataset.text = words.text;
+    nodes.update(status.nodes);
+    drawKeeper(keeper, status);
+    drawExposure(unplug, status, exposure);
+  };
+  const asking = poll("/api/v1/storage", EXPOSURE_MS, ({ value, error, sinceMs }) => {
+    exposure = value ? { value: value.exposure } : { error, sinceMs };
+    draw();
+  });
+  const end = live.watch(["cluster", "link"], draw);
+  const timer = setInterval(() => nodes.tick(), 1000);
+  return () => {
+    end();
+    asking.stop();
+    clearInterval(timer);
+  };
+}
+
+const card = (head, note, ...content) => h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", { text: head }), h("span", { class: "aside", text: note })), content);
+
+function coordinatorText({ coordinator, catalogue, uptime_s }) {
+  return `Coordinator ${coordinator}, catalogue ${catalogue}, up ${span(uptime_s)}.`;
+}
+
+function nodesTable() {
+  const body = h("tbody");
+  const names = ["Node", "State", "Last seen", "Disk", "Used", "Fragments", "Load"];
+  const element = h("div", { class: "table-box" }, h("table", { class: "table folds" }, h("caption", { class: "visually-hidden", text: "Nodes" }), h("thead", {}, h("tr", {}, names.map((name, place) => h("th", { scope: "col", class: place > 3 ? "number" : "", text: name })))), body));
+  let records = [];
+  const rows = keyed(body, (node) => node.record.id, nodeRow);
+  return {
+    element,
+    update(nodes) {
+      records = nodes;
+      rows(records);
+    },
+    /** Ages grow between two answers. */
+    tick: () => rows(records),
+  };
+}
+
+function nodeRow(first) {
+  const cell = (label, cls = "") => h("td", { "data-label": label, class: cls });
+  const [state, seen, disk, used, fragments, load] = [cell("State"), cell("Last seen"), cell("Disk"), cell("Used", "number"), cell("Fragments", "number"), cell("Load", "number")];
+  const dot = h("span", { class: "dot" });
+  const word = h("span");
+  const zone = h("span", { class: "muted small" });
+  state.append(h("span", { class: "node-name" }, dot, word));
+  const mark = (at, text) => h("span", { class: "mark", vars: { "--at": at }, title: text });
+  const bar = h("div", { class: "bar marked", role: "img" }, h("i"), mark(DISK_WARN, "warns at 85 %"), mark(DISK_FULL, "stores nothing more at 95 %"));
+  disk.append(bar);
+  const element = h("tr", {}, h("th", { scope: "row" }, h("span", { text: first.record.id }), " ", zone), state, seen, disk, used, fragments, load);
+  return {
+    element,
+    update(node) {
+      const { tone, text } = nodeWords(node.state);
+      dot.className = `dot ${tone}`;
+      setText(word, node.status && node.status !== "ok" && node.state === "up" ? `${text}, ${node.status}` : text);
+      setText(zone, node.record.zone ? `zone ${node.record.zone}` : "");
+      const sinceAnswer = (Date.now() - live.clusterAtMs) / 1000;
+      setText(seen, node.seen_s_ago === null ? "never since the coordinator began" : ago(node.seen_s_ago + sinceAnswer));
+      const all = node.used_bytes + node.free_bytes;
+      const isKnown = all > 0;
+      const share = isKnown ? node.used_bytes / all : 0;
+      bar.hidden = !isKnown;
+      const diskTone = share >= DISK_FULL ? "bad" : share >= DISK_WARN ? "warn" : "accent";
+      setVars(bar, { "--share": share, "--tone": node.state === "up" ? `var(--${diskTone})` : "var(--line-strong)" });
+      bar.setAttribute("aria-label", isKnown ? `${percent(share)} of the disk used; it warns at 85 % and stores nothing more at 95 %` : "not known");
+      const last = node.state === "up" ? "" : "last: ";
+      setText(used, isKnown ? `${last}${size(node.used_bytes)} of ${size(all)}` : UNKNOWN);
+      setText(fragments, isKnown || node.fragments ? `${last}${number(node.fragments)}` : UNKNOWN);
+      setText(load, node.state === "up" ? (node.requests_in_flight ? count(node.requests_in_flight, "request") : "idle") : UNKNOWN);
+    },
+  };
+}
+
+function drawKeeper(box, { keeper, deleting }) {
+  if (!keeper) return show(box, h("p", { class: "muted", text: "This coordinator does not say what its keeper does." }));
+  if (!keeper.is_keeper) return show(box, h("p", { class: "muted", text: "Another coordinator is the keeper." }));
+  const done = Object.entries(keeper.done).map(([what, many]) => `${number(many)} ${{ repair: "repaired", move: "moved", migrate: "laid out anew", trim: "trimmed" }[what] ?? what}`);
+  const lines = [
+    ["To do", keeper.groups_left ? `${count(keeper.groups_left, "group")} of up to 64 chunks` : "nothing"],
+    ["Missing", keeper.fragments_missing ? `${count(keeper.fragments_missing, "fragment")} to be made again` : "no fragment"],
+    ["Done since its start", done.length ? `chunks: ${done.join(", ")}` : "nothing was needed"],
+    ["Moved between nodes", size(keeper.received_bytes)],
+    ["Failed", keeper.failed ? number(keeper.failed) : "none"],
+    ["Being dropped", deleting ? count(deleting, "deleted video") : "nothing"],
+    keeper.resting.length ? ["Given a rest, they play", keeper.resting.join(", ")] : null,
+    keeper.trouble ? ["Trouble", keeper.trouble] : null,
+  ].filter(Boolean);
+  const key = JSON.stringify([lines, keeper.stuck]);
+  if (box.dataset.key === key) return;
+  box.dataset.key = key;
+  const stuck = keeper.stuck.length ? h("div", { class: "notice warn" }, h("h3", { text: `${count(keeper.stuck.length, "chunk")} cannot be mended now` }), h("ul", {}, keeper.stuck.slice(0, 5).map((text) => h("li", { text })))) : null;
+  show(box, h("dl", { class: "facts" }, lines.map(([name, text]) => h("div", {}, h("dt", { text: name }), h("dd", { text })))), stuck);
+}
+
+/** From the exact report over all combinations of missing nodes. */
+function drawExposure(box, status, told) {
+  if (!told) return show(box, h("p", { class: "muted", text: "Looking at every chunk …" }));
+  if (told.error) return show(box, troubleNotice(told.error, told.sinceMs));
+  const combinations = told.value?.combinations;
+  if (!combinations) return show(box, h("p", { class: "muted" }, "The gateway has no exact report. In a terminal: ", h("code", { text: "storage-server exposure" })));
+  const key = JSON.stringify([combinations, status.nodes.map((node) => node.state)]);
+  if (box.dataset.key === key) return;
+  box.dataset.key = key;
+  const singles = combinations.filter((each) => each.nodes.length === 1);
+  const states = new Map(status.nodes.map((node) => [node.record.id, node.state]));
+  show(
+    box,
+    h("ul", { class: "unplug" }, singles.map((each) => unplugLine(each, states.get(each.nodes[0])))),
+    h("p", { class: "small muted", text: [2, 3].map((many) => combinedText(combinations, many)).filter(Boolean).join(" ") }),
+  );
+}
+
+function unplugLine({ nodes: [node], stopped, lost }, state) {
+  const isAway = state !== undefined && state !== "up";
+  const names = stopped.slice(0, 3).join(", ") + (stopped.length > 3 ? ` and ${stopped.length - 3} more` : "");
+  const text = isAway && !stopped.length ? "is away; nothing stops" : stopped.length ? `${count(stopped.length, "video")} would stop: ${names}` : "yes, everything plays on";
+  const gone = lost.length ? h("span", { class: "small bad-text", text: ` · its disk lost: ${count(lost.length, "video")} lost` }) : null;
+  return h("li", {}, h("span", { class: `dot ${stopped.length ? "bad" : "good"}` }), h("strong", { text: node }), h("span", { class: stopped.length ? "bad-text" : "", text }), gone);
+}
+
+function combinedText(combinations, many) {
+  const all = combinations.filter((each) => each.nodes.length === many);
+  if (!all.length) return "";
+  const bad = all.filter((each) => each.stopped.length);
+  if (!bad.length) return `Any ${many} at once: everything plays on.`;
+  if (bad.length === all.length) return `Any ${many} at once: something stops.`;
+  return `${bad.length} of ${all.length} sets of ${many} stop something, such as ${bad[0].nodes.join(" + ")}.`;
+}
