@@ -22,6 +22,7 @@ from smart_client.gateway.media import MediaApi
 from smart_client.gateway.pages import Pages
 from smart_client.gateway.routes import Route, add_routes
 from smart_client.gateway.sessions_api import SessionsApi
+from smart_client.gateway.storage_api import StorageApi
 from smart_client.gateway.streams import StreamKey, StreamPool
 from smart_client.gateway.uploads import UploadDesk
 from smart_client.gateway.uploads_api import UploadsApi
@@ -119,6 +120,7 @@ def all_routes(desk: Desk, health: HealthApi) -> Sequence[Route]:
         *UploadsApi(desk).routes(),
         *SessionsApi(desk).routes(),
         *ClusterApi(desk).routes(),
+        *StorageApi(desk).routes(),
         *health.routes(),
         *Pages().routes(),
     ]

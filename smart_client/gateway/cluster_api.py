@@ -1,4 +1,4 @@
-"""Routes of the cluster: health, storage, agreement, comparisons. Never old data as present."""
+"""Routes of the cluster: health, agreement, comparisons. Never old data as present."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,13 @@ from smart_client.gateway.records import (
     Comparison,
     ConsensusFacts,
     StartComparison,
-    StorageReport,
 )
 from smart_client.gateway.routes import Route
-from smart_client.gateway.storage_report import storage_report
 from smart_client.openapi import Operation
 
 
 class ClusterApi:
-    """Responsible for ``/api/v1/cluster``, ``storage``, ``consensus`` and ``comparisons``."""
+    """Responsible for ``/api/v1/cluster``, ``consensus`` and ``comparisons``."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -39,7 +37,6 @@ class ClusterApi:
         base = "/api/v1"
         return [
             get(f"{base}/cluster", "The cluster now", wire.ClusterStatus, self.get_cluster),
-            get(f"{base}/storage", "What redundancy costs", StorageReport, self.get_storage),
             get(f"{base}/consensus", "How coordinators agree", ConsensusFacts, self.get_consensus),
             get(
                 f"{base}/comparisons",
@@ -64,12 +61,6 @@ class ClusterApi:
     async def get_cluster(self, _: web.Request) -> web.Response:
         """Answer with the cluster as the coordinator sees it now."""
         return json_response(await self._desk.watch.ask(self._desk.library.coordinator.status()))
-
-    async def get_storage(self, _: web.Request) -> web.Response:
-        """Answer with what each video costs."""
-        return json_response(
-            await self._desk.watch.ask(storage_report(self._desk.library.coordinator))
-        )
 
     async def get_consensus(self, _: web.Request) -> web.Response:
         """Answer with how agreement is reached."""

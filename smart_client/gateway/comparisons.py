@@ -15,6 +15,7 @@ from smart_client.gateway.records import Comparison, StartComparison
 log = logging.getLogger(__name__)
 
 SUMMARY_FILE = "summary.json"
+PAGE_FILE = "report.html"
 LISTED_MAX = 20
 
 # A comparison plays minutes of video in seconds; one that takes this long has gone wrong.

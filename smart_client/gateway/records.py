@@ -183,42 +183,6 @@ class PlayerReport(_Base, frozen=True, kw_only=True):
 # -- cluster ---------------------------------------------------------------------------------------
 
 
-class StorageLine(_Base, frozen=True, kw_only=True):
-    """How one video is stored, and what it costs."""
-
-    name: Name
-    layout: str
-    reason: str
-    size: Count
-    stored_bytes: Count
-    overhead: float  # stored over size
-    views: Count
-    weakest_chunk_fragments_up: int | None
-    losses_tolerated: int | None  # of its weakest chunk, now; None: unknown
-    recommended: str = ""  # the layout the policy wishes; empty: not known
-    recommended_why: tuple[str, ...] = ()
-
-
-class StorageTotals(_Base, frozen=True, kw_only=True):
-    """All videos together."""
-
-    videos: Count
-    video_bytes: Count
-    stored_bytes: Count
-    three_copies_bytes: Count
-    saved_bytes: int  # against three copies; negative: more than those
-    overhead: float
-
-
-class StorageReport(_Base, frozen=True, kw_only=True):
-    """Storage efficiency and policy."""
-
-    videos: tuple[StorageLine, ...]
-    totals: StorageTotals
-    policy: str = ""  # what decides layouts; empty: not known
-    exposure: dict[str, Any] | None = None  # what the loss of nodes would do, where known
-
-
 class ConsensusFacts(_Base, frozen=True, kw_only=True):
     """How the coordinators agree: the kind of catalogue, and what it says of itself."""
 

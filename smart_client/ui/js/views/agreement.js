@@ -6,7 +6,7 @@ import { number, span, UNKNOWN, wallClock } from "../format.js";
 import { troubleNotice } from "../words.js";
 
 const ASK_MS = 1000;
-const TRACE_WAIT_S = 10;
+const TRACE_WAIT_S = 2;
 const TRACE_RETRY_MS = 3000;
 const EVENTS_KEPT = 400;
 const EVENTS_SHOWN = 60;

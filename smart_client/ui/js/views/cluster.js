@@ -47,10 +47,10 @@ export function open(root) {
     verdict.dataset.text = words.text;
     nodes.update(status.nodes);
     drawKeeper(keeper, status);
-    drawExposure(unplug, status, exposure);
+    drawExposure(unplug, exposure);
   };
-  const asking = poll("/api/v1/storage", EXPOSURE_MS, ({ value, error, sinceMs }) => {
-    exposure = value ? { value: value.exposure } : { error, sinceMs };
+  const asking = poll("/api/v1/exposure", EXPOSURE_MS, ({ value, error, sinceMs }) => {
+    exposure = { value, error, sinceMs };
     draw();
   });
   const end = live.watch(["cluster", "link"], draw);
@@ -141,37 +141,30 @@ function drawKeeper(box, { keeper, deleting }) {
   show(box, h("dl", { class: "facts" }, lines.map(([name, text]) => h("div", {}, h("dt", { text: name }), h("dd", { text })))), stuck);
 }
 
-/** From the exact report over all combinations of missing nodes. */
-function drawExposure(box, status, told) {
+/** From the coordinator's exact report over every chunk and every set of missing nodes. */
+function drawExposure(box, told) {
   if (!told) return show(box, h("p", { class: "muted", text: "Looking at every chunk …" }));
-  if (told.error) return show(box, troubleNotice(told.error, told.sinceMs));
-  const combinations = told.value?.combinations;
-  if (!combinations) return show(box, h("p", { class: "muted" }, "The gateway has no exact report. In a terminal: ", h("code", { text: "storage-server exposure" })));
-  const key = JSON.stringify([combinations, status.nodes.map((node) => node.state)]);
+  const key = told.error ? `trouble ${told.sinceMs}` : JSON.stringify(told.value);
   if (box.dataset.key === key) return;
   box.dataset.key = key;
-  const singles = combinations.filter((each) => each.nodes.length === 1);
-  const states = new Map(status.nodes.map((node) => [node.record.id, node.state]));
-  show(
-    box,
-    h("ul", { class: "unplug" }, singles.map((each) => unplugLine(each, states.get(each.nodes[0])))),
-    h("p", { class: "small muted", text: [2, 3].map((many) => combinedText(combinations, many)).filter(Boolean).join(" ") }),
-  );
+  if (told.error) return show(box, troubleNotice(told.error, told.sinceMs));
+  const report = told.value;
+  if (!report.videos) return show(box, h("p", { class: "muted", text: "Any of them: nothing is stored yet." }));
+  show(box, h("ul", { class: "unplug" }, report.nodes.map(unplugLine)), h("p", { class: "small muted", text: report.combined.map(combinedText).join(" ") }));
 }
 
-function unplugLine({ nodes: [node], stopped, lost }, state) {
-  const isAway = state !== undefined && state !== "up";
-  const names = stopped.slice(0, 3).join(", ") + (stopped.length > 3 ? ` and ${stopped.length - 3} more` : "");
-  const text = isAway && !stopped.length ? "is away; nothing stops" : stopped.length ? `${count(stopped.length, "video")} would stop: ${names}` : "yes, everything plays on";
-  const gone = lost.length ? h("span", { class: "small bad-text", text: ` · its disk lost: ${count(lost.length, "video")} lost` }) : null;
-  return h("li", {}, h("span", { class: `dot ${stopped.length ? "bad" : "good"}` }), h("strong", { text: node }), h("span", { class: stopped.length ? "bad-text" : "", text }), gone);
+const naming = (names) => `${count(names.length, "video")}: ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""}`;
+
+function unplugLine({ id, state, uptime, harm }) {
+  const { stopped, lost } = harm;
+  const text = stopped.length ? `no, it would stop ${naming(stopped)}` : state === "up" ? "yes, everything plays on" : `it is away, and everything plays on`;
+  const gone = lost.length ? h("span", { class: "small bad-text", text: `without its disk, lost: ${naming(lost)}` }) : null;
+  return h("li", {}, h("span", { class: `dot ${stopped.length ? "bad" : "good"}` }), h("strong", { text: id }), h("span", { class: stopped.length ? "bad-text" : "", text }), gone, h("span", { class: "small muted up-share", text: `up ${percent(uptime, 1)}` }));
 }
 
-function combinedText(combinations, many) {
-  const all = combinations.filter((each) => each.nodes.length === many);
-  if (!all.length) return "";
-  const bad = all.filter((each) => each.stopped.length);
-  if (!bad.length) return `Any ${many} at once: everything plays on.`;
-  if (bad.length === all.length) return `Any ${many} at once: something stops.`;
-  return `${bad.length} of ${all.length} sets of ${many} stop something, such as ${bad[0].nodes.join(" + ")}.`;
+function combinedText({ missing, combinations, stopping, losing, worst }) {
+  if (!stopping) return `Any ${missing} at once: everything plays on.`;
+  const example = worst.length ? `, such as ${worst[0].nodes.join(" + ")}` : "";
+  const data = losing ? ` ${losing === combinations ? "All" : losing} of them would lose data if the disks were gone.` : "";
+  return `${stopping === combinations ? `Any ${missing} at once stop something` : `${number(stopping)} of ${number(combinations)} sets of ${missing} stop something${example}`}.${data}`;
 }

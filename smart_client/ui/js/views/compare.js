@@ -1,6 +1,6 @@
 // Smart against naive: results of real `smart-client compare` runs, and a small new one.
 
-import { ask, poll } from "../api.js";
+import { ask, poll, under } from "../api.js";
 import { h, s, setText, show, toast } from "../dom.js";
 import { count, number, percent, span, UNKNOWN, wallClock } from "../format.js";
 import { troubleNotice } from "../words.js";
@@ -77,11 +77,11 @@ function resultCard(result) {
     const name = `${cell.scenario}, ${cell.layout}`;
     groups.set(name, [...(groups.get(name) ?? []), cell]);
   }
-  const report = result.urls?.report ?? result.report;
+  const report = `${under("/api/v1/comparisons", result.id)}/report.html`;
   return h(
     "section",
     { class: "card" },
-    [...groups].map(([name, cells], place) => h("div", { class: place ? "next-group" : "" }, h("div", { class: "card-head" }, h("h2", { text: name }), place ? "" : h("span", { class: "aside" }, wallClock(result.created_ts), report && [" · ", h("a", { href: report, target: "_blank", rel: "noopener", text: "whole report" })])), h("p", { class: "prose", text: verdict(cells) }), plot(cells), cellsTable(cells))),
+    [...groups].map(([name, cells], place) => h("div", { class: place ? "next-group" : "" }, h("div", { class: "card-head" }, h("h2", { text: name }), place ? "" : h("span", { class: "aside" }, wallClock(result.created_ts), " · ", h("a", { href: report, target: "_blank", rel: "noopener", text: "whole report" }))), h("p", { class: "prose", text: verdict(cells) }), plot(cells), cellsTable(cells))),
   );
 }
 

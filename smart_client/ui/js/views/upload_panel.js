@@ -103,14 +103,18 @@ function takeDrops(drop, expand) {
   return () => pairs.forEach(([kind, handler]) => removeEventListener(kind, handler));
 }
 
-/** One line per upload the gateway knows, and per file it would not take. */
+// Uploads that were under way while this page looked: only of these is the end worth a line.
+const seenUnderWay = new Set();
+
+/** One line per upload under way, or ended before our eyes, and per file that was not taken. */
 function linesOf(statuses) {
+  for (const status of statuses) if (status.state !== "done") seenUnderWay.add(status.id);
   const known = new Set(statuses.map((status) => status.id));
   const fresh = [...uploads.sendings.values()].filter((sending) => !known.has(sending.id) && sending.state !== "cancelled");
   return [
     ...uploads.refused.map((refusal, place) => ({ key: `refused ${refusal.name} ${place}`, refusal })),
     ...fresh.map((sending) => ({ key: sending.id, sending, status: { id: sending.id, name: sending.file.name, size: sending.file.size, offset: sending.offset, state: "receiving", nodes: {} } })),
-    ...statuses.map((status) => ({ key: status.id, status, sending: uploads.sendings.get(status.id) })),
+    ...statuses.filter((status) => seenUnderWay.has(status.id) || uploads.sendings.has(status.id)).map((status) => ({ key: status.id, status, sending: uploads.sendings.get(status.id) })),
   ];
 }
 
