@@ -88,6 +88,9 @@ function nodesTable() {
 function nodeRow(first) {
   const cell = (label, cls = "") => h("td", { "data-label": label, class: cls });
   const [state, seen, disk, used, fragments, load] = [cell("State"), cell("Last seen"), cell("Disk"), cell("Used", "number"), cell("Fragments", "number"), cell("Load", "number")];
+  const seenText = h("span");
+  const uptime = h("span", { class: "muted small uptime-share" });
+  seen.append(h("span", {}, seenText, uptime));
   const dot = h("span", { class: "dot" });
   const word = h("span");
   const zone = h("span", { class: "muted small" });
@@ -104,7 +107,9 @@ function nodeRow(first) {
       setText(word, node.status && node.status !== "ok" && node.state === "up" ? `${text}, ${node.status}` : text);
       setText(zone, node.record.zone ? `zone ${node.record.zone}` : "");
       const sinceAnswer = (Date.now() - live.clusterAtMs) / 1000;
-      setText(seen, node.seen_s_ago === null ? "never since the coordinator began" : ago(node.seen_s_ago + sinceAnswer));
+      // Asked once a second or so: a share of less than a minute says nothing.
+      setText(uptime, node.uptime === null || node.watched_s < 60 ? "" : `up ${percent(node.uptime, 1)} of ${span(node.watched_s)}`);
+      setText(seenText, node.seen_s_ago === null ? "never since the coordinator began" : ago(node.seen_s_ago + sinceAnswer));
       const all = node.used_bytes + node.free_bytes;
       const isKnown = all > 0;
       const share = isKnown ? node.used_bytes / all : 0;
@@ -155,11 +160,11 @@ function drawExposure(box, told) {
 
 const naming = (names) => `${count(names.length, "video")}: ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""}`;
 
-function unplugLine({ id, state, uptime, harm }) {
+function unplugLine({ id, state, harm }) {
   const { stopped, lost } = harm;
   const text = stopped.length ? `no, it would stop ${naming(stopped)}` : state === "up" ? "yes, everything plays on" : `it is away, and everything plays on`;
   const gone = lost.length ? h("span", { class: "small bad-text", text: `without its disk, lost: ${naming(lost)}` }) : null;
-  return h("li", {}, h("span", { class: `dot ${stopped.length ? "bad" : "good"}` }), h("strong", { text: id }), h("span", { class: stopped.length ? "bad-text" : "", text }), gone, h("span", { class: "small muted up-share", text: `up ${percent(uptime, 1)}` }));
+  return h("li", {}, h("span", { class: `dot ${stopped.length ? "bad" : "good"}` }), h("strong", { text: id }), h("span", { class: stopped.length ? "bad-text" : "", text }), gone);
 }
 
 function combinedText({ missing, combinations, stopping, losing, worst }) {

@@ -33,7 +33,7 @@ export function open(root) {
     if (box.firstChild !== tiles) show(box, parts);
     drawTiles(tiles, report);
     table.update(report.videos);
-    setText(model, `Lost in a year and failed reads are computed, not measured: ${modelText(report)}`);
+    setText(model, `Lost in a year and failed reads are computed, not measured, by the ${modelText(report)}`);
     drawOutlooks(outlooks, report);
   };
   const asking = poll("/api/v1/storage", ASK_MS, draw);
@@ -50,7 +50,7 @@ export function open(root) {
 
 function modelText({ model, nodes, node_availability, availabilities_measured }) {
   const measured = availabilities_measured ? `measured of ${availabilities_measured} of ${count(nodes, "node")}, assumed of the others` : "assumed, for no node was watched long enough";
-  return `${model}. Nodes answer ${percent(node_availability, 1)} of the time (${measured}).`;
+  return `${model} model. Nodes answer ${percent(node_availability, 1)} of the time (${measured}).`;
 }
 
 function drawTiles(list, report) {
