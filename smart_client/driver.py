@@ -13,6 +13,7 @@ from functools import partial
 
 from redundancy.errors import EvenflowError, InvalidFragment
 from smart_client.chunk_buffers import ChunkBuffers
+from smart_client.chunk_cache import ChunkCache
 from smart_client.core import commands, events
 from smart_client.core.commands import Command
 from smart_client.core.events import Event, FailureKind
@@ -56,6 +57,7 @@ class SessionDriver:
         self.failure: EvenflowError | None = None  # why nothing can go on
         self.wire_bytes = 0  # everything that came from nodes, wasted or not
         self.fetch_manifest: FetchManifest | None = None  # None: what is known is all there is
+        self.cache: ChunkCache | None = None  # where verified chunks are left, and looked for
         self._transport = transport
         self._executor = executor
         self._observers: list[Observer] = [] if observer is None else [observer]
@@ -126,7 +128,8 @@ class SessionDriver:
             observer(now_s, event, issued)
         for command in issued:
             self._carry_out(command)
-        if isinstance(event, events.RowsDecoded | events.ReaderMoved) or any(
+        ready = events.RowsDecoded | events.ReaderMoved | events.ChunkRecalled
+        if isinstance(event, ready) or any(
             isinstance(command, commands.Notice) for command in issued
         ):
             self._wake()
@@ -161,8 +164,9 @@ class SessionDriver:
                 buffers = self._buffers[command.chunk]
                 at = self._spool_offset(command.chunk, command.first_row)
                 self._work(command.chunk, partial(self._decode, command, buffers, at))
-            case commands.VerifyChunk():
-                self._work(command.chunk, partial(self._verify, command.chunk))
+            case commands.VerifyChunk() | commands.Recall():
+                job = self._verify if isinstance(command, commands.VerifyChunk) else self._recall
+                self._work(command.chunk, partial(job, command.chunk))
             case commands.Discard():
                 self._discard(command.chunk)
             case commands.AskPlacement() if self.fetch_manifest is not None:
@@ -280,7 +284,17 @@ class SessionDriver:
         data = self.spool.read(chunk.offset, chunk.size)
         if hashlib.sha256(data).hexdigest() != chunk.sha256:
             return events.ChunkRejected(index)
-        return events.ChunkVerified(index)
+        kept = self.cache is not None and self.cache.keep(chunk.sha256, data)
+        return events.ChunkVerified(index, kept)
+
+    def _recall(self, index: int) -> Event:
+        """Copy a chunk from the cache, which checks it, into the spool."""
+        chunk = self.manifest.chunks[index]
+        data = None if self.cache is None else self.cache.load(chunk.sha256, chunk.size)
+        if data is None:
+            return events.RecallFailed(index)
+        self.spool.write(chunk.offset, data)
+        return events.ChunkRecalled(index)
 
     def _work(self, chunk: int, job: Callable[[], Event]) -> None:
         if self._executor is None:

@@ -8,6 +8,7 @@ from typing import Self
 
 from redundancy.errors import EvenflowError
 from smart_client import wire
+from smart_client.chunk_cache import ChunkCache
 from smart_client.config import ClientConfig
 from smart_client.core.state import SessionConfig
 from smart_client.errors import VideoNotFound
@@ -27,6 +28,7 @@ class Library:
         self.coordinator = CoordinatorClient(
             config.coordinator, token=self.token, timeout_s=config.timeout_s
         )
+        self.cache: ChunkCache | None = None  # chunks of earlier sessions; None: none are kept
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -74,12 +76,16 @@ class Library:
         rendition: str = "original",
         spool: Spool | None = None,
         session: SessionConfig | None = None,
+        manifest: wire.Manifest | None = None,
     ) -> VideoStream:
         """Open one rendition of a video for reading.
 
+        Args:
+            manifest: of that rendition, where the caller has it.
         Raises: VideoNotFound, RenditionNotFound, CoordinatorUnreachable.
         """
-        manifest = await self.manifest(name, rendition)
+        if manifest is None:
+            manifest = await self.manifest(name, rendition)
         if spool is None:
             spool = await asyncio.to_thread(default_spool, config.cache_dir)
         stream = VideoStream(
@@ -88,6 +94,7 @@ class Library:
             scheduler=config.scheduler,
             config=session or session_config(config),
             token=self.token,
+            cache=self.cache,
         )
         stream.on_view = lambda view: self._count_view(name, view)
         stream.keep_current(lambda: self.coordinator.manifest(name, rendition))

@@ -33,6 +33,7 @@ _TEXTS = {
     "corrupt": "{node} sent bytes that do not match their checksum (chunk {chunk})",
     "unplayable": "chunk {chunk} has too few usable fragments left ({reason})",
     "chunk_ready": "chunk {chunk} complete and verified",
+    "chunk_recalled": "chunk {chunk} was still in the cache on this disk",
     "relocated": "fragments of {reason} chunks lie elsewhere now",
     "misplaced": "an answer of where fragments lie was ignored: {reason}",
 }
@@ -61,7 +62,7 @@ _SYMBOLS = {
 }
 
 # A quiet screen shows these; the others are for --events and logs.
-WORTH_A_LINE = frozenset(_TEXTS) - {"chunk_ready", "reissued"}
+WORTH_A_LINE = frozenset(_TEXTS) - {"chunk_ready", "chunk_recalled", "reissued"}
 
 
 def reason_text(reason: str) -> str:

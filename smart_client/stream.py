@@ -11,6 +11,7 @@ from pathlib import Path
 from redundancy.errors import EvenflowError
 from redundancy.popularity import VIEW_SECONDS, VIEW_SHARE, is_view
 from smart_client import wire
+from smart_client.chunk_cache import ChunkCache
 from smart_client.core import events
 from smart_client.core.ledger import Ledger
 from smart_client.core.metrics import Snapshot, take_snapshot
@@ -40,7 +41,9 @@ class VideoStream:
         scheduler: str = "smart",
         config: SessionConfig | None = None,
         token: str | None = None,
+        cache: ChunkCache | None = None,
     ) -> None:
+        """Args: cache: where chunks of earlier sessions may be, and verified ones are left."""
         node_ids = [node.id for node in manifest.nodes]
         session = Session(manifest.chunks, node_ids, make_scheduler(scheduler), config)
         self.manifest = manifest
@@ -59,6 +62,8 @@ class VideoStream:
             executor=self._executor,
             observer=self.ledger.observe,
         )
+        self.driver.cache = cache
+        self.counts_reads = True  # whether bytes that readers take count as watched
         self._next_reader = 0
         self._playback = secrets.token_hex(16)
         self._seen_s = 0.0
@@ -68,8 +73,20 @@ class VideoStream:
         """Start reading at a byte offset. A paced reader plays in real time."""
         number = self._next_reader
         self._next_reader += 1
+        if number == 0:
+            self._tell_what_is_kept()
         self.driver.post(events.ReaderOpened(number, offset, paced))
         return StreamReader(self, number, offset)
+
+    def _tell_what_is_kept(self) -> None:
+        cache = self.driver.cache
+        if cache is None:
+            return
+        chunks = self.manifest.chunks
+        here = cache.has(chunk.sha256 for chunk in chunks)
+        kept = tuple(n for n, chunk in enumerate(chunks) if chunk.sha256 in here)
+        if kept:
+            self.driver.post(events.ChunksKept(kept))
 
     def use_grant(self, grant: str) -> None:
         """Read with a newer grant from now on; what is under way is not disturbed."""
@@ -180,7 +197,7 @@ class StreamReader:
         ahead = position > self.position
         self.position = position
         self._stream.driver.post(events.ReaderMoved(self.number, position))
-        if ahead:
+        if ahead and self._stream.counts_reads:
             share = (position - self._began) / max(1, timeline.size)
             self._stream.seen(timeline.time_at(position) - before_s, share)
 

@@ -5,9 +5,11 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, TextIO
 
 from redundancy.errors import ExitCode
@@ -24,6 +26,7 @@ from smart_client.dashboard import Dashboard, EventLog
 from smart_client.errors import PlayerProblem, QualityMissed
 from smart_client.gateway.app import Gateway
 from smart_client.library import Library
+from smart_client.mpv_ipc import MpvLink, with_ipc
 from smart_client.narration import clock, duration_text
 from smart_client.panels import DashboardView
 from smart_client.player import MeasuringPlayer, player_command, run_player
@@ -110,20 +113,40 @@ async def _play_in_player(
         try:
             words = player_command(wish, gateway.url_of(name))
             screen.terminal.note(f"playing {gateway.url_of(name)} in {words[0]}")
-            running = asyncio.create_task(run_player(words))
-            opened = asyncio.create_task(gateway.first_stream())
+            running = asyncio.create_task(run_followed(words, gateway))
+            opened = asyncio.create_task(gateway.first_session())
             await asyncio.wait({running, opened}, return_when=asyncio.FIRST_COMPLETED)
             if not opened.done():
                 opened.cancel()
                 raise PlayerProblem(f"{words[0]} ended (status {running.result()}) without playing")
-            stream = opened.result()
-            await show_while(running, stream, screen, url=gateway.url_of(name))
+            account = opened.result()
+            url = gateway.url_of(name)
+            await show_while(running, account.stream, screen, url=url, snapshot=account.snapshot)
             status = running.result() if running.done() and not running.cancelled() else 0
             if status:
                 raise PlayerProblem(f"{words[0]} failed with status {status}")
-            return session_facts(stream.snapshot(), stream)
+            source = account.figures(0).qoe_source
+            return session_facts(account.snapshot(), account.stream, source=source)
         finally:
             await gateway.close()
+
+
+async def run_followed(words: list[str], gateway: Gateway) -> int:
+    """Run a player until it ends; mpv is asked what it shows. Return its exit status."""
+    with tempfile.TemporaryDirectory(prefix="evenflow-mpv-") as place:
+        path = Path(place) / "ipc"
+        followed = with_ipc(words, path)
+        if followed is None:
+            return await run_player(words)
+        link = MpvLink(path, gateway.hear_mpv)
+        following = asyncio.create_task(link.run())
+        try:
+            return await run_player(followed)
+        finally:
+            # What mpv said last is in the socket still.
+            await asyncio.wait({following}, timeout=1.0)
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
 
 
 async def show_while(
@@ -133,6 +156,7 @@ async def show_while(
     *,
     reader: StreamReader | None = None,
     url: str = "",
+    snapshot: Callable[[], Snapshot] | None = None,
 ) -> None:
     """Show a session until ``work`` ends, or the user quits the dashboard (which ends the work)."""
     view = DashboardView(
@@ -149,7 +173,9 @@ async def show_while(
         await work
         return
     dashboard = Dashboard(
-        partial(stream.snapshot, reader), view, {" ": partial(_toggle_pause, stream, reader)}
+        snapshot or partial(stream.snapshot, reader),
+        view,
+        {" ": partial(_toggle_pause, stream, reader)},
     )
     shown = asyncio.create_task(
         dashboard.run(screen.terminal.console(), repaints_per_s=screen.repaints_per_s)
@@ -173,8 +199,14 @@ def _toggle_pause(stream: VideoStream, reader: StreamReader | None) -> None:
         stream.driver.post(events.ReaderPaused(reader.number, paused))
 
 
-def session_facts(shot: Snapshot, stream: VideoStream, *, sha256: str = "") -> dict[str, Any]:
-    """Return what ``--json`` says of a session. Nothing in it is modelled but where it says so."""
+def session_facts(
+    shot: Snapshot, stream: VideoStream, *, sha256: str = "", source: str = "measuring-player"
+) -> dict[str, Any]:
+    """Return what ``--json`` says of a session. Nothing in it is modelled.
+
+    Args:
+        source: who told start and stalls, if anybody did.
+    """
     paced = shot.startup_s >= 0
     return {
         "video": stream.manifest.video.name,
@@ -188,13 +220,14 @@ def session_facts(shot: Snapshot, stream: VideoStream, *, sha256: str = "") -> d
         "bytes": shot.received_bytes,
         "delivered_bytes": shot.delivered_bytes,
         "wire_bytes": stream.driver.wire_bytes,
+        "cached_bytes": shot.recalled_bytes,
         "amplification": round(1 + shot.extra_share, 5),
         "takeovers": shot.takeovers,
         "reissues": shot.reissues,
         "corrupt": shot.corrupt,
         "sha256_verified": bool(sha256) and sha256 == stream.manifest.rendition.sha256,
-        # Without a player of our own there is no telling when the picture stood still.
-        "qoe_source": "measuring-player" if paced else "none",
+        # Without a player that says so there is no telling when the picture stood still.
+        "qoe_source": source if paced else "none",
         "nodes": [
             {
                 "id": node.id,

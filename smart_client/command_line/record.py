@@ -6,6 +6,7 @@ from types import TracebackType
 
 from redundancy.errors import ExitCode
 from redundancy.terminal import Terminal
+from smart_client import wire
 from smart_client.config import ClientConfig
 from smart_client.core.state import SessionConfig
 from smart_client.library import Library
@@ -52,10 +53,11 @@ class RecordingLibrary(Library):
         rendition: str = "original",
         spool: Spool | None = None,
         session: SessionConfig | None = None,
+        manifest: wire.Manifest | None = None,
     ) -> VideoStream:
         """Open a video; begin to record if that is wished and not done yet."""
         stream = await super().open_stream(
-            name, config, rendition=rendition, spool=spool, session=session
+            name, config, rendition=rendition, spool=spool, session=session, manifest=manifest
         )
         option = self._option
         if option.path is not None and option.recorder is None:

@@ -75,6 +75,12 @@ class Discard(Command, frozen=True, tag=True, gc=False):
     chunk: int
 
 
+class Recall(Command, frozen=True, tag=True, gc=False):
+    """Take a chunk out of the local cache instead of fetching it."""
+
+    chunk: int
+
+
 class AskPlacement(Command, frozen=True, tag=True, gc=False):
     """Find out where fragments lie now; the answer is ``PlacementKnown`` or ``PlacementUnknown``.
 
@@ -118,6 +124,7 @@ NOTICE_KINDS = (
     "corrupt",  # a node served bytes that do not match
     "unplayable",  # too few fragments of this chunk answer for now
     "chunk_ready",  # a chunk is complete and verified
+    "chunk_recalled",  # a chunk came whole out of the local cache
     "relocated",  # fragments of so many chunks (``reason``) lie elsewhere now
     "misplaced",  # what was said of where fragments lie makes no sense (``reason``)
 )
@@ -132,6 +139,7 @@ AnyCommand = (
     | Decode
     | VerifyChunk
     | Discard
+    | Recall
     | AskPlacement
     | Relocate
     | Notice

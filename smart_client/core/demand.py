@@ -107,7 +107,7 @@ class Demand:
         if edge >= len(state.chunks):
             return False
         timeline = state.timeline
-        limit_s = reader.playhead_s(state.now_s) + state.config.window_s + EPSILON_S
+        limit_s = reader.taken_s(state.now_s) + state.config.window_s + EPSILON_S
         limit_bytes = reader.offset + state.config.window_bytes_min
         began = edge
         while edge < len(state.chunks) and (
@@ -120,7 +120,11 @@ class Demand:
 
     def _sort(self) -> None:
         state = self._state
-        missing = [chunk for chunk in state.chunks if not chunk.is_decoded]
+        missing = [
+            chunk
+            for chunk in state.chunks
+            if not chunk.is_decoded and chunk.index not in state.recalling
+        ]
         if len(state.buffer.readers) > 1:
             missing.sort(
                 key=lambda c: (state.deadline_s(c.index, state.first_missing_row(c)), c.index)

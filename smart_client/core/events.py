@@ -62,6 +62,14 @@ class ReaderClosed(Event, frozen=True, tag=True, gc=False):
     reader: int
 
 
+class PlayerTold(Event, frozen=True, tag=True, gc=False):
+    """A player behind readers that are not paced says where it is, and how fast that moves on."""
+
+    player: int
+    media_s: float
+    rate: float
+
+
 class Connected(Event, frozen=True, tag=True, gc=False):
     """A TCP connection to the node was made in ``rtt_s``, for the request ``piece``."""
 
@@ -120,7 +128,26 @@ class RowsDecoded(Event, frozen=True, tag=True, gc=False):
 
 
 class ChunkVerified(Event, frozen=True, tag=True, gc=False):
-    """The whole chunk matches its SHA-256."""
+    """The whole chunk matches its SHA-256. ``kept``: a copy of it is in the local cache now."""
+
+    chunk: int
+    kept: bool = False
+
+
+class ChunksKept(Event, frozen=True, tag=True, gc=False):
+    """Copies of these chunks are in the local cache, from earlier sessions."""
+
+    chunks: tuple[int, ...]
+
+
+class ChunkRecalled(Event, frozen=True, tag=True, gc=False):
+    """A chunk came whole out of the local cache, and matches its SHA-256."""
+
+    chunk: int
+
+
+class RecallFailed(Event, frozen=True, tag=True, gc=False):
+    """The local cache has the chunk no more, or not as it should be."""
 
     chunk: int
 
@@ -170,6 +197,7 @@ AnyEvent = (
     | ReaderMoved
     | ReaderPaused
     | ReaderClosed
+    | PlayerTold
     | Connected
     | FirstByte
     | BytesArrived
@@ -179,6 +207,9 @@ AnyEvent = (
     | BlocksRejected
     | RowsDecoded
     | ChunkVerified
+    | ChunksKept
+    | ChunkRecalled
+    | RecallFailed
     | ChunkRejected
     | ProbeAnswered
     | ProbeFailed

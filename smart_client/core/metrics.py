@@ -42,6 +42,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     corrupt: int
     playhead_chunk: int
     nodes: tuple[NodeFigures, ...]
+    recalled_bytes: int = 0  # out of the local cache, fetched by an earlier session
 
     @property
     def extra_share(self) -> float:
@@ -75,6 +76,7 @@ def take_snapshot(state: SessionState, now_s: float, reader: Reader | None = Non
         corrupt=counters.corrupt,
         playhead_chunk=state.timeline.chunk_at(state.timeline.offset_at(position_s)),
         nodes=tuple(_figures(node, state, now_s) for node in state.nodes.nodes),
+        recalled_bytes=counters.recalled_bytes,
     )
 
 

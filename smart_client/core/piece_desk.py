@@ -158,6 +158,8 @@ class PieceDesk:
             state.out.append(commands.VerifyChunk(event.chunk))
 
     def _chunk_verified(self, event: events.ChunkVerified) -> None:
+        if event.kept:
+            self.state.kept.add(event.chunk)
         chunk = self.state.chunks[event.chunk]
         if chunk.decoded == chunk.all_rows:
             chunk.verified = True

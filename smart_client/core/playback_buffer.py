@@ -4,11 +4,13 @@
                                     └──────────────── end of the rendition ──────────▶ ended
 
 A paced reader goes through these states by itself as time passes: it *is* the measuring player.
-A reader that is not paced (a player over HTTP, a download) only has a position.
+A reader that is not paced (a player over HTTP, a download) only has a position. If the player that
+takes its bytes tells where it is (``PlayerTold``), deadlines follow that: the rest is buffer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from smart_client.core.chunk_progress import ChunkProgress
@@ -17,6 +19,13 @@ from smart_client.core.timeline import Timeline
 
 # Two instants closer than this are one: floating-point time must not stall a reader.
 EPSILON_S: Final = 1e-6
+
+# Players tell their position at least once a second; after so long without, it is not believed.
+TOLD_TRUSTED_S: Final = 5.0
+
+# Bytes and times of a chunk are taken as proportional, and players begin at the keyframe before: so
+# far from what a reader took a position may be and still be that of its player.
+TOLD_SLACK_S: Final = 3.0
 
 
 class ReaderState(StrEnum):
@@ -28,6 +37,22 @@ class ReaderState(StrEnum):
     PAUSED = "paused"
     ENDED = "ended"
     PULLING = "pulling"
+
+
+class ToldPosition:
+    """Where a player says it is. Kept by the buffer, looked at by readers."""
+
+    __slots__ = ("at_s", "media_s", "rate")
+
+    def __init__(self, media_s: float, at_s: float, rate: float) -> None:
+        self.media_s = media_s
+        self.at_s = at_s
+        self.rate = rate  # seconds of media a second; 0: it does not play
+
+    def position_s(self, now_s: float) -> float:
+        """Return where it is now; negative if it has not been heard of for too long."""
+        age_s = now_s - self.at_s
+        return self.media_s + self.rate * age_s if age_s <= TOLD_TRUSTED_S else -1.0
 
 
 class Reader:
@@ -42,16 +67,29 @@ class Reader:
         "offset",
         "opened_s",
         "paced",
+        "players",
         "resume_state",
         "stall_started_s",
         "stalled_s",
         "stalls",
+        "start_media_s",
         "startup_s",
         "state",
     )
 
-    def __init__(self, number: int, offset: int, *, paced: bool, now_s: float, start_s: float):
+    def __init__(
+        self,
+        number: int,
+        offset: int,
+        *,
+        paced: bool,
+        now_s: float,
+        start_s: float,
+        players: Mapping[int, ToldPosition] = MappingProxyType({}),
+    ):
         self.id = number
+        self.players = players
+        self.start_media_s = start_s  # where it began, or jumped to
         self.paced = paced
         self.offset = offset  # everything before it was read (paced: where it started)
         self.frontier = offset  # everything before it is ready
@@ -70,7 +108,23 @@ class Reader:
         """Return the media time being played."""
         if self.state is ReaderState.PLAYING:
             return min(self.base_media_s + (now_s - self.base_s), self.frontier_s)
+        if self.players and self.state is ReaderState.PULLING:
+            return self._told_s(now_s)
         return self.base_media_s
+
+    def _told_s(self, now_s: float) -> float:
+        """Return where its player is: the nearest one behind what it took since it began."""
+        earliest_s = self.start_media_s - TOLD_SLACK_S
+        found_s = -1.0
+        for player in self.players.values():
+            position_s = player.position_s(now_s)
+            if earliest_s <= position_s <= self.base_media_s + TOLD_SLACK_S:
+                found_s = max(found_s, position_s)
+        return self.base_media_s if found_s < 0 else min(found_s, self.base_media_s)
+
+    def taken_s(self, now_s: float) -> float:
+        """Return the media time up to which its player needs no more bytes."""
+        return self.playhead_s(now_s) if self.paced else self.base_media_s
 
     def buffered_s(self, now_s: float) -> float:
         """Return how much media is ready ahead of the playhead."""
@@ -84,13 +138,21 @@ class Reader:
 class PlaybackBuffer:
     """Responsible for all readers of one session."""
 
-    __slots__ = ("_timeline", "readers", "resume_buffer_s", "start_buffer_s")
+    __slots__ = ("_timeline", "players", "readers", "resume_buffer_s", "start_buffer_s")
 
     def __init__(self, timeline: Timeline, *, start_buffer_s: float, resume_buffer_s: float):
         self._timeline = timeline
         self.start_buffer_s = start_buffer_s
         self.resume_buffer_s = resume_buffer_s
         self.readers: dict[int, Reader] = {}
+        self.players: dict[int, ToldPosition] = {}
+
+    def tell(self, player: int, media_s: float, rate: float, now_s: float) -> None:
+        """Take in where a player is; forget those that have long been silent."""
+        self.players[player] = ToldPosition(media_s, now_s, rate)
+        for number, told in list(self.players.items()):
+            if now_s - told.at_s > TOLD_TRUSTED_S:
+                del self.players[number]
 
     def gate_s(self, reader: Reader) -> float:
         """Return how much media must be ready before a waiting reader plays; 0 if it plays."""
@@ -103,7 +165,9 @@ class PlaybackBuffer:
     def open(self, number: int, offset: int, *, paced: bool, now_s: float) -> Reader:
         """Add a reader at a byte offset."""
         start_s = self._timeline.time_at(offset)
-        reader = Reader(number, offset, paced=paced, now_s=now_s, start_s=start_s)
+        reader = Reader(
+            number, offset, paced=paced, now_s=now_s, start_s=start_s, players=self.players
+        )
         self.readers[number] = reader
         return reader
 
@@ -117,6 +181,8 @@ class PlaybackBuffer:
         reader.frontier_s = max(media_s, self._timeline.time_at(reader.frontier))
         reader.base_media_s = media_s
         reader.base_s = now_s
+        if jumped:
+            reader.start_media_s = media_s
         if reader.paced and jumped:
             reader.state = ReaderState.WAITING if reader.startup_s < 0 else ReaderState.STALLED
             reader.stall_started_s = now_s

@@ -25,6 +25,7 @@ class ReaderDesk:
             events.ReaderMoved: self._reader_moved,
             events.ReaderPaused: self._reader_paused,
             events.ReaderClosed: self._reader_closed,
+            events.PlayerTold: self._player_told,
         }
 
     def _reader_opened(self, event: events.ReaderOpened) -> None:
@@ -52,6 +53,10 @@ class ReaderDesk:
     def _reader_closed(self, event: events.ReaderClosed) -> None:
         if self.state.buffer.readers.pop(event.reader, None) is not None:
             self._wishes_changed()
+
+    def _player_told(self, event: events.PlayerTold) -> None:
+        state = self.state
+        state.buffer.tell(event.player, event.media_s, event.rate, state.now_s)
 
     def _wishes_changed(self) -> None:
         """Readers jumped, came or went: give up what nobody wants any more."""

@@ -19,6 +19,7 @@ from smart_client.core.node_desk import NodeDesk
 from smart_client.core.piece_desk import PieceDesk
 from smart_client.core.placement_desk import PlacementDesk
 from smart_client.core.reader_desk import ReaderDesk
+from smart_client.core.recall_desk import RecallDesk
 from smart_client.core.scheduler import Scheduler
 from smart_client.core.state import Handlers, SessionConfig, SessionState
 from smart_client.wire import ChunkRecord
@@ -42,12 +43,14 @@ class Session:
         self.nodes = NodeDesk(self.state)
         distrust = Distrust(self.state, self.demand)
         self.placement = PlacementDesk(self.state, self.demand, distrust, self.nodes)
+        self.recall = RecallDesk(self.state, self.demand)
         self._handlers: Handlers = {
             **ReaderDesk(self.state, self.demand).handlers(),
             **self.nodes.handlers(),
             **PieceDesk(self.state, self.demand, distrust).handlers(),
             **distrust.handlers(),
             **self.placement.handlers(),
+            **self.recall.handlers(),
             events.Tick: lambda _: None,
         }
 
@@ -71,6 +74,7 @@ class Session:
             self._handlers[type(event)](event)
         state.out += state.buffer.advance(now_s)
         self.demand.refresh()
+        self.recall.ask()
         self.nodes.probe_idle_nodes()
         self.placement.ask_if_stale()
         self.scheduler.decide(state)

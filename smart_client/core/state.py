@@ -49,7 +49,8 @@ class Counters:
     """Sums over a session's life."""
 
     received_bytes: int = 0  # all bytes of fragments that came, footers included
-    delivered_bytes: int = 0  # of the rendition, made ready
+    delivered_bytes: int = 0  # of the rendition, made ready from what came
+    recalled_bytes: int = 0  # of the rendition, out of the local cache
     footer_bytes: int = 0
     pieces: int = 0
     takeovers: int = 0
@@ -70,6 +71,8 @@ class SessionState:
         self.records = list(chunks)  # as what and where each chunk is stored
         self.chunks = [_progress(chunk, position, self.nodes) for chunk in chunks]
         self.stale: set[int] = set()  # chunks that lacked a fragment since placement was known
+        self.kept: set[int] = set()  # chunks of which the local cache has a copy
+        self.recalling: set[int] = set()  # ... that are being taken out of it
         self.buffer = PlaybackBuffer(
             self.timeline,
             start_buffer_s=config.start_buffer_s,

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import dataclasses
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from smart_client.accepting import serving
+from smart_client.chunk_cache import ChunkCache
 from smart_client.config import ClientConfig
 from smart_client.gateway.cluster_api import ClusterApi
 from smart_client.gateway.comparisons import ComparisonDesk
@@ -18,16 +21,26 @@ from smart_client.gateway.edge import BODY_BYTES_MAX, Edge
 from smart_client.gateway.health_api import HealthApi
 from smart_client.gateway.library_api import LibraryApi
 from smart_client.gateway.live import Live
+from smart_client.gateway.manifest_shelf import ManifestShelf
 from smart_client.gateway.media import MediaApi
 from smart_client.gateway.pages import Pages
 from smart_client.gateway.routes import Route, add_routes
+from smart_client.gateway.session_account import SessionAccount
 from smart_client.gateway.sessions_api import SessionsApi
 from smart_client.gateway.storage_api import StorageApi
 from smart_client.gateway.streams import StreamKey, StreamPool
 from smart_client.gateway.uploads import UploadDesk
 from smart_client.gateway.uploads_api import UploadsApi
-from smart_client.library import Library
+from smart_client.library import Library, session_config
+from smart_client.mpv_ipc import MpvSaid
 from smart_client.stream import VideoStream
+
+log = logging.getLogger(__name__)
+
+# Beside the cache a stream's own spool needs little more than what is ahead of its readers.
+SPOOL_BYTES_MAX = 512 * 1024 * 1024
+
+CLOSE_IDLE_EVERY_S = 15.0
 
 
 class Gateway:
@@ -48,7 +61,9 @@ class Gateway:
             comparisons=ComparisonDesk(state_home() / "comparisons"),
         )
         self.live = Live(self.desk)
-        self.on_stream: list[asyncio.Future[VideoStream]] = []
+        shelf = Path(config.cache_dir) / "manifests"
+        self._shelf = ManifestShelf(shelf, library, self.desk.watch)
+        self._idler: asyncio.Task[None] | None = None
         self.url = ""
 
     async def start(self, listen: str) -> str:
@@ -64,6 +79,8 @@ class Gateway:
         listener = await self._serving.enter_async_context(
             serving(runner, host=host or "127.0.0.1", port=int(port))
         )
+        self._library.cache = await asyncio.to_thread(self._open_cache)
+        self._idler = asyncio.create_task(self._close_idle_for_ever())
         if not self._only_plays:
             await self.desk.uploads.start()
         bound = listener.sockets[0].getsockname()
@@ -75,11 +92,14 @@ class Gateway:
         """Return where a player finds a video."""
         return f"{self.url}/v/{quote(name)}"
 
-    async def first_stream(self) -> VideoStream:
+    async def first_session(self) -> SessionAccount:
         """Wait until a player has opened a video."""
-        future: asyncio.Future[VideoStream] = asyncio.get_running_loop().create_future()
-        self.on_stream.append(future)
-        return await future
+        return await self.pool.first()
+
+    def hear_mpv(self, said: MpvSaid) -> None:
+        """Take what the mpv that plays the first session says of itself."""
+        if self.pool.all:
+            self.pool.all[0].account.hear_mpv(said)
 
     async def close(self) -> None:
         """Stop listening, drop every reader and every stream."""
@@ -87,18 +107,45 @@ class Gateway:
         await self._serving.aclose()
         await self.desk.uploads.close()
         await self.desk.comparisons.close()
+        if self._idler is not None:
+            self._idler.cancel()
+            await asyncio.gather(self._idler, return_exceptions=True)
         await self.pool.close()
+        if self._library.cache is not None:
+            self._library.cache.close()
+            self._library.cache = None
 
     async def _end_events(self, _: web.Application) -> None:
         await self.live.close()
 
     async def _open_stream(self, key: StreamKey) -> VideoStream:
-        stream = await self._library.open_stream(key.video, self._config, rendition=key.rendition)
-        for future in self.on_stream:
-            if not future.done():
-                future.set_result(stream)
-        self.on_stream.clear()
-        return stream
+        manifest = await self._shelf.get(key.video, key.rendition)
+        session = session_config(self._config)
+        if self._library.cache is not None and self._library.cache.writes:
+            # What is dropped from the spool is still in the cache.
+            room = min(session.cache_bytes_max, SPOOL_BYTES_MAX)
+            session = dataclasses.replace(session, cache_bytes_max=room)
+        return await self._library.open_stream(
+            key.video,
+            self._config,
+            rendition=key.rendition,
+            session=session,
+            manifest=manifest,
+        )
+
+    def _open_cache(self) -> ChunkCache | None:
+        if not self._config.cache_bytes:
+            return None
+        try:
+            return ChunkCache(Path(self._config.cache_dir) / "chunks", self._config.cache_bytes)
+        except OSError as error:
+            log.warning("chunks are not kept across sessions: %s", error)
+            return None
+
+    async def _close_idle_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(CLOSE_IDLE_EVERY_S)
+            await self.pool.close_idle()
 
 
 def make_app(desk: Desk, live: Live) -> web.Application:
@@ -115,7 +162,7 @@ def make_app(desk: Desk, live: Live) -> web.Application:
 def all_routes(desk: Desk, health: HealthApi) -> Sequence[Route]:
     """Return the table that router and OpenAPI document are made of."""
     return [
-        *MediaApi(desk.pool, desk.watch).routes(),
+        *MediaApi(desk.pool).routes(),
         *LibraryApi(desk).routes(),
         *UploadsApi(desk).routes(),
         *SessionsApi(desk).routes(),

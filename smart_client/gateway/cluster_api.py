@@ -5,17 +5,24 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from smart_client import wire
+from smart_client.agreement import Agreement, AgreementTrace
 from smart_client.errors import Conflict
 from smart_client.gateway.comparisons import AlreadyComparing
 from smart_client.gateway.desk import Desk
-from smart_client.gateway.edge import Handler, json_response, read_record
+from smart_client.gateway.edge import Handler, json_response, read_record, whole_number
 from smart_client.gateway.records import (
     Comparison,
-    ConsensusFacts,
     StartComparison,
 )
 from smart_client.gateway.routes import Route
-from smart_client.openapi import Operation
+from smart_client.openapi import Operation, Parameter
+from smart_client.wire import Count
+
+# Less than the client's own patience with a coordinator.
+TRACE_WAIT_S_MAX = 2
+
+AFTER = Parameter("after", Count, "the `next` of the answer before; none: from now on")
+WAIT = Parameter("wait", Count, f"seconds to wait for news, at most {TRACE_WAIT_S_MAX}")
 
 
 class ClusterApi:
@@ -37,7 +44,19 @@ class ClusterApi:
         base = "/api/v1"
         return [
             get(f"{base}/cluster", "The cluster now", wire.ClusterStatus, self.get_cluster),
-            get(f"{base}/consensus", "How coordinators agree", ConsensusFacts, self.get_consensus),
+            get(f"{base}/consensus", "How coordinators agree", Agreement, self.get_consensus),
+            Route(
+                Operation(
+                    "GET",
+                    f"{base}/consensus/trace",
+                    "The messages by which coordinators agree, since the last question",
+                    {200: AgreementTrace},
+                    refuses=(400, 503),
+                    parameters=(AFTER, WAIT),
+                    tag="cluster",
+                ),
+                self.get_trace,
+            ),
             get(
                 f"{base}/comparisons",
                 "Results of smart-client compare",
@@ -64,9 +83,14 @@ class ClusterApi:
 
     async def get_consensus(self, _: web.Request) -> web.Response:
         """Answer with how agreement is reached."""
-        status = await self._desk.watch.ask(self._desk.library.coordinator.status())
-        facts = ConsensusFacts(catalogue=status.catalogue, coordinator=status.coordinator)
-        return json_response(facts)
+        return json_response(await self._desk.watch.ask(self._desk.library.coordinator.agreement()))
+
+    async def get_trace(self, request: web.Request) -> web.Response:
+        """Answer with what was said since ``after``."""
+        after = whole_number(request, "after", 2**62)
+        wait_s = whole_number(request, "wait", TRACE_WAIT_S_MAX) or 0
+        question = self._desk.library.coordinator.agreement_trace(after, wait_s=wait_s)
+        return json_response(await self._desk.watch.ask(question))
 
     async def list_comparisons(self, _: web.Request) -> web.Response:
         """Answer with results on this disk."""

@@ -100,6 +100,24 @@ async def read_record(request: web.Request, kind: type[Record]) -> Record:
     return wire.decode(b"".join(parts), kind)
 
 
+def peer_of(request: web.Request) -> str:
+    """Return who asks, as far as that can be told: its address and what it calls itself."""
+    return f"{request.remote} {request.headers.get('User-Agent', '')[:200]}"
+
+
+def whole_number(request: web.Request, name: str, most: int) -> int | None:
+    """Return a number in the query, ``most`` for larger ones; None: not given.
+
+    Raises: InvalidRequest.
+    """
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 30:
+        raise InvalidRequest(f"'{name}' is a whole number that is not negative")
+    return min(int(text), most)
+
+
 class Edge:
     """Responsible for every request being allowed, counted and answered, errors included.
 

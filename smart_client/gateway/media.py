@@ -7,6 +7,7 @@ a connection that is held. So while nodes are away the gateway holds, and goes o
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -14,7 +15,7 @@ from aiohttp import web
 from redundancy.errors import EvenflowError
 from smart_client import wire
 from smart_client.byte_range import ByteRange, RangeNotSatisfiable, parse_range
-from smart_client.gateway.coordinator_watch import CoordinatorWatch
+from smart_client.gateway.edge import peer_of
 from smart_client.gateway.routes import Route
 from smart_client.gateway.streams import SharedStream, StreamPool
 from smart_client.openapi import Operation, Parameter
@@ -31,9 +32,8 @@ SEND_BYTES = 256 * 1024
 class MediaApi:
     """Responsible for the routes that players read from."""
 
-    def __init__(self, pool: StreamPool, watch: CoordinatorWatch) -> None:
+    def __init__(self, pool: StreamPool) -> None:
         self._pool = pool
-        self._watch = watch
 
     def routes(self) -> Sequence[Route]:
         """Return every route."""
@@ -61,7 +61,7 @@ class MediaApi:
         """Send a rendition or a range of it, holding on for as long as bytes are away."""
         name = wire.decode(wire.encode(request.match_info["name"]), wire.Name)
         wished = request.match_info.get("rendition", "original")
-        shared = await self._watch.ask(self._pool.get(name, wished))
+        shared = await self._pool.get(name, wished)
         rendition = shared.stream.manifest.rendition
         etag = f'"{rendition.sha256}"'
         headers = {
@@ -87,24 +87,30 @@ class MediaApi:
         response.content_length = whole.stop - whole.start
         await response.prepare(request)
         if request.method == "GET":
-            await self._send(shared, whole, response)
+            await self._send(shared, whole, response, peer_of(request))
         await response.write_eof()
         return response
 
     async def _send(
-        self, shared: SharedStream, part: ByteRange, response: web.StreamResponse
+        self, shared: SharedStream, part: ByteRange, response: web.StreamResponse, peer: str
     ) -> None:
         if part.stop == part.start:
             return
+        account = shared.account
+        time_at = shared.stream.session.state.timeline.time_at
         reader = self._pool.open_reader(shared, part.start)
+        account.views.opened(peer, time.monotonic())
         try:
             while reader.position < part.stop:
+                before_s = time_at(reader.position)
                 data = await reader.read(min(SEND_BYTES, part.stop - reader.position))
                 await response.write(data)
-                shared.account.player_bytes += len(data)
+                account.player_bytes += len(data)
+                account.views.sent(peer, time_at(reader.position) - before_s, time.monotonic())
         except EvenflowError as error:
             # Nothing more can come. Holding is still the kindest: the player keeps what it has.
             log.error("%s: %s", shared.stream.manifest.video.name, error.message)
             await asyncio.Event().wait()
         finally:
+            account.views.closed(peer, time.monotonic())
             self._pool.close_reader(shared, reader)

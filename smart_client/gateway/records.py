@@ -183,14 +183,6 @@ class PlayerReport(_Base, frozen=True, kw_only=True):
 # -- cluster ---------------------------------------------------------------------------------------
 
 
-class ConsensusFacts(_Base, frozen=True, kw_only=True):
-    """How the coordinators agree: the kind of catalogue, and what it says of itself."""
-
-    catalogue: str
-    coordinator: str
-    facts: dict[str, Any] = {}
-
-
 class Comparison(_Base, frozen=True, kw_only=True):
     """One result of ``smart-client compare``; ``cells`` is its summary."""
 

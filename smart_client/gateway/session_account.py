@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from smart_client.core import events
 from smart_client.core.commands import Command
 from smart_client.core.events import Event
 from smart_client.core.explanation import Explainer
 from smart_client.core.findings import AnyFinding, Stall
 from smart_client.core.ledger import Mark
+from smart_client.core.metrics import Snapshot
 from smart_client.gateway.player_clock import PlayerClock
 from smart_client.gateway.records import (
     ChunkMatrix,
@@ -21,8 +23,11 @@ from smart_client.gateway.records import (
     SessionFigures,
     SessionNotice,
 )
+from smart_client.gateway.views import ViewCounter
+from smart_client.mpv_ipc import MpvSaid
 from smart_client.reasons import lines_of
-from smart_client.stream import VideoStream
+from smart_client.stream import StreamReader, VideoStream
+from smart_client.wire import CountView
 
 NOTICES_MAX = 100
 
@@ -33,6 +38,8 @@ PLAYERS_MAX = 32
 
 # A player that has said nothing for so long is no longer shown.
 PLAYER_SILENT_S = 120.0
+
+MPV, MPV_SOURCE = "mpv", "mpv-ipc"
 
 _LETTERS = {
     Mark.NONE: ".",
@@ -50,8 +57,8 @@ class KnownPlayer:
 
     source: str
     clock: PlayerClock = field(default_factory=PlayerClock)
+    number: int = 0  # in the session
     heard_s: float = 0.0  # on our clock
-    counted: bool = False  # as a view
 
 
 class SessionAccount:
@@ -60,11 +67,22 @@ class SessionAccount:
     def __init__(self, stream: VideoStream) -> None:
         self.id = secrets.token_hex(8)
         self.stream = stream
+        self.began_s = time.monotonic()
         self.players: dict[str, KnownPlayer] = {}
         self.player_bytes = 0
+        timeline = stream.session.state.timeline
+        stream.counts_reads = False  # what is sent is not yet shown
+        self.views = ViewCounter(
+            stream.manifest.video.id,
+            timeline.end_s,
+            has_time=timeline.has_time,
+            mint=lambda: secrets.token_hex(16),
+            report=self._report_view,
+        )
         self._explainer = Explainer(stream.session)
         self._told: list[tuple[int, AnyFinding | str, float]] = []
         self._next_notice = 0
+        self._next_player = 0
         self._seen_findings = 0
         stream.driver.observe(self.observe)
 
@@ -84,15 +102,24 @@ class SessionAccount:
         self._next_notice += 1
         del self._told[:-NOTICES_MAX]
 
+    def _report_view(self, view: CountView) -> None:
+        self.stream.on_view(view)
+
     # -- players ---------------------------------------------------------------------------------
 
-    def hear(self, report: PlayerReport, source: str) -> KnownPlayer:
-        """Take a player's report in."""
+    def hear(self, report: PlayerReport, source: str, peer: str = "") -> KnownPlayer:
+        """Take a player's report in.
+
+        Args:
+            peer: who sent it, as ``views`` knows those who take bytes.
+        """
         now_s = time.monotonic()
         player = self.players.get(report.player)
         if player is None:
             self._forget_silent_players(now_s)
-            player = self.players[report.player] = KnownPlayer(source)
+            self._next_player += 1
+            player = KnownPlayer(source, number=self._next_player)
+            self.players[report.player] = player
         player.heard_s = now_s
         told = player.clock.take(
             report.event,
@@ -101,9 +128,29 @@ class SessionAccount:
             report.buffered_s,
             report.message,
         )
+        clock = player.clock
         if told:
-            self._player_did(told, player.clock)
+            self._player_did(told, clock)
+        rate = 1.0 if clock.is_playing else 0.0
+        self.stream.driver.post(events.PlayerTold(player.number, clock.position_s, rate))
+        self.views.shown(report.player, peer, clock.shown_s)
         return player
+
+    def hear_mpv(self, said: MpvSaid) -> None:
+        """Take in what our own mpv says over its IPC; it starts with its first request."""
+        self.views.ignores_bytes = True
+        if MPV not in self.players:
+            first = PlayerReport(player=MPV, event="open", ts_ms=1000 * self.began_s)
+            self.hear(first, MPV_SOURCE)
+        report = PlayerReport(
+            player=MPV,
+            event=said.event,
+            position_s=said.position_s,
+            buffered_s=said.buffered_s,
+            ts_ms=1000 * said.at_s,
+            message=said.message,
+        )
+        self.hear(report, MPV_SOURCE)
 
     def _player_did(self, told: str, clock: PlayerClock) -> None:
         now_s = self.stream.driver.now_s()
@@ -149,13 +196,38 @@ class SessionAccount:
             rendition=manifest.rendition.name,
             layout=str(manifest.video.layout.to_layout()),
             readers=readers,
-            snapshot=self.stream.snapshot(),
+            snapshot=self.snapshot(),
             players=players,
             qoe_source=players[0].source if players else "none",
             node_bytes=self.stream.driver.wire_bytes,
             player_bytes=self.player_bytes,
+            cached_bytes=self.stream.session.state.counters.recalled_bytes,
             amplification=self.amplification,
         )
+
+    def snapshot(self, reader: StreamReader | None = None) -> Snapshot:
+        """Return the session's figures; start, stalls and position are a player's own, if any."""
+        shot = self.stream.snapshot(reader)
+        if not self.players:
+            return shot
+        player = max(self.players.values(), key=lambda each: each.heard_s)
+        clock = player.clock
+        age_s = max(0.0, time.monotonic() - player.heard_s)
+        moved_s = age_s if clock.is_playing else 0.0
+        return msgspec.structs.replace(
+            shot,
+            state=clock.state,
+            position_s=clock.position_s + moved_s,
+            buffered_s=max(shot.buffered_s, clock.buffered_s),
+            startup_s=-1.0 if clock.startup_s is None else clock.startup_s,
+            stalls=clock.stalls,
+            stalled_s=clock.stalled_s(clock.at_s + age_s),
+            playhead_chunk=self._chunk_at(clock.position_s),
+        )
+
+    def _chunk_at(self, media_s: float) -> int:
+        timeline = self.stream.session.state.timeline
+        return timeline.chunk_at(timeline.offset_at(media_s))
 
     def details(self, readers: int) -> SessionDetails:
         """Return the session now with its matrix and notices."""
@@ -178,7 +250,7 @@ class SessionAccount:
         return ChunkMatrix(
             nodes=tuple(node.id for node in state.nodes.nodes),
             chunks=count,
-            playhead=self.stream.snapshot().playhead_chunk,
+            playhead=self.snapshot().playhead_chunk,
             rows=tuple(map("".join, rows)),
             ready=ready,
         )

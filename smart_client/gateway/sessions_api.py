@@ -7,7 +7,7 @@ from aiohttp import web
 from smart_client import wire
 from smart_client.errors import SessionNotFound
 from smart_client.gateway.desk import Desk
-from smart_client.gateway.edge import Handler, json_response, read_record
+from smart_client.gateway.edge import Handler, json_response, peer_of, read_record
 from smart_client.gateway.records import (
     PlayerFigures,
     PlayerReport,
@@ -82,7 +82,7 @@ class SessionsApi:
         """Take a player's report."""
         shared = self._find(request)
         report = await read_record(request, PlayerReport)
-        shared.account.hear(report, VIDEO_ELEMENT)
+        shared.account.hear(report, VIDEO_ELEMENT, peer_of(request))
         return json_response(player_figures(report.player, shared.account))
 
     def _find(self, request: web.Request) -> SharedStream:

@@ -65,6 +65,7 @@ class StreamPool:
         self._locks: dict[StreamKey, asyncio.Lock] = {}
         self._loop = asyncio.get_running_loop()
         self._closed = Totals()
+        self._waiting: list[asyncio.Future[SessionAccount]] = []
 
     def totals(self) -> Totals:
         """Return the bytes of all streams so far."""
@@ -92,6 +93,7 @@ class StreamPool:
                     self._closed.add(shared)
                 shared = SharedStream(key, await self._open_stream(key), self._loop.time())
                 self._streams[key] = shared
+                self._tell_who_waits(shared)
             shared.used_at_s = self._loop.time()
         await self.close_idle(keep=key)
         return shared
@@ -127,6 +129,18 @@ class StreamPool:
             if now_s - used_at_s > IDLE_S or position < surplus:
                 await self._close(key)
 
+    async def first(self) -> SessionAccount:
+        """Wait until a player has opened a video."""
+        future: asyncio.Future[SessionAccount] = self._loop.create_future()
+        self._waiting.append(future)
+        return await future
+
+    def _tell_who_waits(self, shared: SharedStream) -> None:
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(shared.account)
+        self._waiting.clear()
+
     async def forget(self, name: str) -> None:
         """Close what nobody reads of a video that was removed."""
         for key, shared in list(self._streams.items()):
@@ -142,9 +156,8 @@ class StreamPool:
 
     async def close(self) -> None:
         """Close everything."""
-        for shared in self._streams.values():
-            await shared.stream.close()
-        self._streams.clear()
+        for key in list(self._streams):
+            await self._close(key)
 
     def _fetch_tail(self, shared: SharedStream) -> None:
         stream = shared.stream

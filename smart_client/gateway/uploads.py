@@ -24,7 +24,6 @@ from redundancy.quantities import size_text
 from smart_client.errors import (
     Conflict,
     GatewayBusy,
-    InvalidRequest,
     NameTaken,
     UploadNotFound,
     VideoNotFound,
@@ -277,10 +276,3 @@ class UploadDesk:
 def _is_old(record: SpoolRecord, now_ts: float) -> bool:
     keep_s = FINISHED_S if record.state == "done" else UNFINISHED_S
     return now_ts - record.changed_ts > keep_s
-
-
-def parse_offset(text: str) -> int:
-    """Read a request's offset. Raises: InvalidRequest."""
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise InvalidRequest(f"offset '{text[:40]}' is no number of bytes")
-    return int(text)

@@ -6,10 +6,9 @@ from aiohttp import web
 
 from smart_client.errors import InvalidRequest
 from smart_client.gateway.desk import Desk
-from smart_client.gateway.edge import json_response, read_record
+from smart_client.gateway.edge import json_response, read_record, whole_number
 from smart_client.gateway.records import CreateUpload, UploadStatus
 from smart_client.gateway.routes import Route
-from smart_client.gateway.uploads import parse_offset
 from smart_client.openapi import Operation, Parameter
 from smart_client.wire import Count
 
@@ -105,7 +104,9 @@ class UploadsApi:
 
     async def put_bytes(self, request: web.Request) -> web.Response:
         """Take bytes of the file as they come."""
-        offset = parse_offset(request.query.get("offset", ""))
+        offset = whole_number(request, "offset", 2**62)
+        if offset is None:
+            raise InvalidRequest("say where these bytes go: ?offset=N")
         parts = request.content.iter_any()
         number = request.match_info["id"]
         try:

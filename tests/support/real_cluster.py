@@ -67,33 +67,45 @@ class RealCluster:
 
     def client(self, *words: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Done:
         """Run ``smart-client WORDS`` against this cluster."""
-        return run("smart_client", *words, "--coordinator", self.coordinator, timeout_s=timeout_s)
+        where = ("--coordinator", self.coordinator)
+        return run("smart_client", *words, *where, timeout_s=timeout_s, home=self.directory)
 
 
-def run(module: str, *words: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Done:
-    """Run one of our commands as a user would, with nothing of ours in its environment."""
+def clean_environment(home: Path | None = None) -> dict[str, str]:
+    """An environment with nothing of ours in it; caches and results go below ``home``."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("SMART_CLIENT", "STORAGE_"))}
+    if home is not None:
+        clean |= {"XDG_CACHE_HOME": str(home / "cache"), "XDG_STATE_HOME": str(home / "state")}
+    return clean
+
+
+def run(
+    module: str, *words: str, timeout_s: float = COMMAND_TIMEOUT_S, home: Path | None = None
+) -> Done:
+    """Run one of our commands as a user would, with nothing of ours in its environment."""
     done = subprocess.run(
         [sys.executable, "-m", module, *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=timeout_s,
-        env=clean,
+        env=clean_environment(home),
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)
 
 
 @contextlib.contextmanager
-def serving(cluster: RealCluster) -> Iterator[str]:
+def serving(cluster: RealCluster, *options: str) -> Iterator[str]:
     """Run ``smart-client serve`` on a free port; yield its URL."""
     words = ["serve", "--listen", "127.0.0.1:0", "--coordinator", cluster.coordinator, "--json"]
+    words += options
     process = subprocess.Popen(
         [sys.executable, "-m", "smart_client", *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
+        env=clean_environment(cluster.directory),
     )
     try:
         assert process.stdout is not None

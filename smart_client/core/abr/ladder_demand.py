@@ -102,7 +102,7 @@ class LadderDemand(Demand):
     def _grow(self, reader: Reader) -> bool:
         state, began = self._state, self._edges[reader.id]
         edge, timeline = began, state.timeline
-        limit_s = reader.playhead_s(state.now_s) + state.config.window_s + EPSILON_S
+        limit_s = reader.taken_s(state.now_s) + state.config.window_s + EPSILON_S
         unasked_s = self._unasked_s()
         while edge < len(state.chunks) and timeline.starts_s[edge] <= limit_s:
             if edge not in self.choices:
