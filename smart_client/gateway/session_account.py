@@ -213,11 +213,13 @@ class SessionAccount:
         player = max(self.players.values(), key=lambda each: each.heard_s)
         clock = player.clock
         age_s = max(0.0, time.monotonic() - player.heard_s)
-        moved_s = age_s if clock.is_playing else 0.0
+        position_s = clock.position_s + (age_s if clock.is_playing else 0.0)
+        if clock.state == "ended":  # the last report of the position was a moment before
+            position_s = max(position_s, shot.end_s)
         return msgspec.structs.replace(
             shot,
             state=clock.state,
-            position_s=clock.position_s + moved_s,
+            position_s=position_s,
             buffered_s=max(shot.buffered_s, clock.buffered_s),
             startup_s=-1.0 if clock.startup_s is None else clock.startup_s,
             stalls=clock.stalls,
