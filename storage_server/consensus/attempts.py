@@ -7,15 +7,18 @@ from enum import Enum
 from storage_server.consensus.messages import (
     BLANK,
     NO_BALLOT,
+    Accepted,
     Ballot,
     Current,
     Key,
     Listed,
     Nack,
     Promise,
+    Refused,
     Register,
     Reply,
     Value,
+    WrongEpoch,
 )
 from storage_server.consensus.quorum import Tally
 from storage_server.consensus.values import (
@@ -29,6 +32,10 @@ from storage_server.consensus.values import (
 
 # Registers whose ballots are remembered one by one; see ``Ballots``.
 KEYS_REMEMBERED_MAX = 100_000
+
+# A fight is over when for so long nobody was seen: ten attempts on a busy disk.
+FIGHT_S = 0.5
+FIGHTS_REMEMBERED_MAX = 10_000
 
 
 class Phase(Enum):
@@ -59,6 +66,8 @@ class Task:
     failures: int = 0
     round_trips: int = 0
     requests: int = 0
+    looks: int = 0  # that found another at work
+    seen: Ballot = NO_BALLOT  # whose work the last of them found
     has_sent_accept: bool = False  # then another may decide our value yet
     sent_version: int | None = None  # the lowest that a write of ours would have made
 
@@ -119,6 +128,45 @@ def registers_of(replies: Iterable[Reply]) -> list[Register]:
     return [reply.register for reply in replies if isinstance(reply, Promise | Current)]
 
 
+class Fights:
+    """Responsible for knowing which registers several processes want at once.
+
+    There nobody begins without looking: a prepare that comes between another's prepare and accept
+    costs him all of it, and he the next one. Forgotten soon, so peace costs nothing.
+    """
+
+    def __init__(self) -> None:
+        self._until_s: dict[Key, float] = {}
+
+    def note(self, key: Key, now_s: float) -> None:
+        """Note that somebody else was seen at work on it."""
+        if len(self._until_s) >= FIGHTS_REMEMBERED_MAX:
+            self._until_s.clear()
+        self._until_s[key] = now_s + FIGHT_S
+
+    def is_on(self, key: Key, now_s: float) -> bool:
+        """Whether somebody was at work on it a moment ago."""
+        until_s = self._until_s.get(key)
+        if until_s is None or now_s < until_s:
+            return until_s is not None
+        del self._until_s[key]
+        return False
+
+
+def at_work(found: list[Register]) -> Ballot:
+    """Return the ballot at which a write seems to be on its way; ``NO_BALLOT``: none is.
+
+    With each accept its ballot itself, or the next one of the same process, is promised. Anything
+    else is a prepare whose accept is to come; and accepted ballots differ while an accept travels.
+    """
+    promised = max(register.promised for register in found)
+    accepted = [register.accepted for register in found]
+    last = max(accepted)
+    if promised.pid != last.pid or promised.round > last.round + 1:
+        return promised
+    return NO_BALLOT if min(accepted) == last else last
+
+
 def agreed(found: list[Register]) -> Value | None:
     """Return the value if all accepted it at one ballot in this epoch: then it is decided.
 
@@ -146,3 +194,13 @@ def collected(replies: Iterable[Reply]) -> Collected:
         else:
             values[key] = value
     return Collected(values, tuple(disputed))
+
+
+def is_answer(task: Task, reply: Reply) -> bool:
+    """Whether a reply answers what an operation asked; a broken peer may say anything."""
+    if isinstance(reply, Nack | WrongEpoch | Refused):
+        return task.phase is not Phase.PAUSED
+    if isinstance(task.operation, Collect):
+        return isinstance(reply, Listed)
+    wanted = {Phase.READING: Current, Phase.PREPARING: Promise, Phase.ACCEPTING: Accepted}
+    return task.phase in wanted and isinstance(reply, wanted[task.phase])

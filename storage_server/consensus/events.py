@@ -17,9 +17,12 @@ class Settings:
     attempt_s: float = 0.25
     give_up_s: float = 5.0
     # Pauses are uniform in (0, 10 ms x 2^min(failures, 3)): with a higher cap 8 duelling proposers
-    # waited up to 5 s, with this one below 1 s.
+    # waited up to 5 s.
     pause_s: float = 0.01
     pause_doublings_max: int = 3
+    # Who sees another at work looks again within this: a prepare and an accept on a busy disk.
+    look_pause_s: float = 0.04
+    looks_max: int = 20  # then somebody has to begin
 
 
 @dataclass(frozen=True, slots=True)

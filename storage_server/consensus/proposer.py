@@ -3,6 +3,7 @@
     write:  key minted here, or ballot cached ----------------> ACCEPTING --majority--> done
               otherwise  -> PREPARING --majority--> f(highest) -> ACCEPTING
     read:   READING --majority of one ballot--> done; otherwise PREPARING ...
+    write of a register others want now: READING, until nobody is seen at work -> PREPARING
     any:    --too many refusals, or too late--> PAUSED -> PREPARING (READING) with a new ballot
 
 One operation at a time per key; keys never wait for each other. With ``Settings.chunk_paxos`` off
@@ -11,17 +12,20 @@ the same code is standard Paxos: every write prepares first.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import TypeGuard
 
 from storage_server.consensus.attempts import (
     Ballots,
+    Fights,
     Phase,
     Task,
     agreed,
+    at_work,
     collected,
     highest,
+    is_answer,
     registers_of,
 )
 from storage_server.consensus.events import (
@@ -35,19 +39,16 @@ from storage_server.consensus.events import (
 )
 from storage_server.consensus.messages import (
     EMPTY,
+    NO_BALLOT,
     Accept,
-    Accepted,
     Ballot,
     Config,
-    Current,
     Key,
     Learn,
-    Listed,
     ListKeys,
     MemberId,
     Nack,
     Prepare,
-    Promise,
     Read,
     Refused,
     Register,
@@ -67,6 +68,7 @@ from storage_server.consensus.values import (
     ReadKey,
     Unclear,
     Unreachable,
+    answer_of,
     propose,
 )
 
@@ -101,6 +103,7 @@ class Proposer:
         self._settings = settings
         self._numbers = numbers or count(1)
         self._ballots = Ballots(pid)
+        self._fights = Fights()
         self._cache: dict[Key, tuple[Ballot, Value]] = {}
         self._minted: set[Key] = set()
         self._operations = 0
@@ -169,6 +172,8 @@ class Proposer:
         elif isinstance(operation, ReadKey):
             self._begin(task, Phase.READING, now_s)
             self._ask(Read(task.number, self.config.epoch, operation.key))
+        elif self._fights.is_on(operation.key, now_s):
+            self._look_first(task, operation.key, now_s)
         elif not self._start_at_once(task, operation, now_s):
             self._prepare(task, operation.key, now_s)
 
@@ -240,7 +245,7 @@ class Proposer:
         if isinstance(reply, WrongEpoch) and self._is_later(reply.config):
             self._adopt(reply.config, now_s)
             return
-        if task is None or not _is_answer(task, reply):
+        if task is None or not is_answer(task, reply):
             return
         if task.key is not None:
             self._ballots.learn(task.key, reply)
@@ -270,10 +275,11 @@ class Proposer:
         found = registers_of(task.tally.replies)
         settled = self._settled(task, found)
         if task.phase is Phase.READING:
-            if settled is None:
-                self._prepare(task, operation.key, now_s)
+            answer = None if settled is None else answer_of(operation, settled)
+            if answer is not None:
+                self._finish(task, answer, now_s)
             else:
-                self._finish(task, Found(settled), now_s)
+                self._give_way(task, operation.key, at_work(found), now_s)
             return
         value = self._choose(found)
         proposal = propose(operation, task.operation_id, value, task.sent_version)
@@ -309,12 +315,37 @@ class Proposer:
 
     def _pause(self, task: Task, now_s: float) -> None:
         doublings = min(task.failures, self._settings.pause_doublings_max)
+        if task.failures and task.key is not None:
+            self._fights.note(task.key, now_s)
         task.failures += 1
+        self._rest(task, now_s + self._settings.pause_s * 2**doublings * self._uniform())
+
+    def _look_first(self, task: Task, key: Key, now_s: float) -> None:
+        """See what is going on with a register before disturbing it."""
+        self._cache.pop(key, None)
+        if task.looks >= self._settings.looks_max:
+            self._prepare(task, key, now_s)
+            return
+        self._begin(task, Phase.READING, now_s)
+        self._ask(Read(task.number, self.config.epoch, key))
+
+    def _give_way(self, task: Task, key: Key, other: Ballot, now_s: float) -> None:
+        """Let another finish if he is at work, and was not at the same when looked at last."""
+        if other in (NO_BALLOT, task.seen) or other.pid == self._pid:
+            self._prepare(task, key, now_s)
+            return
+        task.looks += 1
+        task.seen = other
+        self._fights.note(key, now_s)
+        # After an accept: soon, before so many others write that its trace is gone.
+        share = 0.25 if task.has_sent_accept else 1.0
+        self._rest(task, now_s + share * self._settings.look_pause_s * self._uniform())
+
+    def _rest(self, task: Task, until_s: float) -> None:
         task.phase = Phase.PAUSED
         self._attempts.pop(task.number)
         task.number = next(self._numbers)
-        pause_s = self._settings.pause_s * 2**doublings * self._uniform()
-        self._set_alarm(task, now_s + pause_s)
+        self._set_alarm(task, until_s)
 
     def _wake(self, now_s: float) -> None:
         while self.next_wakeup_s() <= now_s:
@@ -330,6 +361,8 @@ class Proposer:
     def _retry(self, task: Task, now_s: float) -> None:
         if task.is_read or task.key is None:
             self._start(task, now_s)
+        elif self._fights.is_on(task.key, now_s):
+            self._look_first(task, task.key, now_s)
         else:
             self._prepare(task, task.key, now_s)
 
@@ -360,21 +393,8 @@ class Proposer:
     def _adopt(self, config: Config, now_s: float) -> None:
         self.config = config
         self._forget()
-        for task in self._under_way():
+        for task in list(self._attempts.values()):
             self._retry(task, now_s)
 
     def _forget(self) -> None:
         self._cache.clear()
-
-    def _under_way(self) -> Iterable[Task]:
-        return list(self._attempts.values())
-
-
-def _is_answer(task: Task, reply: Reply) -> bool:
-    """Whether a reply answers what an operation asked; a broken peer may say anything."""
-    if isinstance(reply, Nack | WrongEpoch | Refused):
-        return task.phase is not Phase.PAUSED
-    if isinstance(task.operation, Collect):
-        return isinstance(reply, Listed)
-    wanted = {Phase.READING: Current, Phase.PREPARING: Promise, Phase.ACCEPTING: Accepted}
-    return task.phase in wanted and isinstance(reply, wanted[task.phase])

@@ -100,6 +100,13 @@ def is_expected(value: Value, expected_version: int) -> bool:
     return value.version == expected_version
 
 
+def answer_of(operation: ReadKey | CompareAndSet, value: Value) -> Found | Mismatch | None:
+    """Return what is answered if a register certainly holds ``value``; None: write first."""
+    if isinstance(operation, ReadKey):
+        return Found(value)
+    return None if is_expected(value, operation.expected_version) else Mismatch(value)
+
+
 def propose(
     operation: ReadKey | CompareAndSet, operation_id: bytes, value: Value, sent_version: int | None
 ) -> Proposal:

@@ -7,7 +7,15 @@ import pytest
 
 from storage_server.consensus.events import Settings
 from storage_server.consensus.messages import Key
-from storage_server.consensus.values import CompareAndSet, Found, Mismatch, ReadKey, Value, Written
+from storage_server.consensus.values import (
+    CompareAndSet,
+    Found,
+    Mismatch,
+    ReadKey,
+    Unclear,
+    Value,
+    Written,
+)
 from support.consensus_directed import DIRECTED
 from support.consensus_history import Call, Violation, is_linearizable
 from support.consensus_machine import NO_BUGS
@@ -70,9 +78,10 @@ def test_a_schedule_is_repeated_by_its_seed():
     assert trace(7) != trace(8)
 
 
-def test_eight_duelling_proposers_all_come_through():
+@pytest.mark.parametrize("seed", range(4))
+def test_eight_duelling_proposers_all_come_through(seed):
     settings = Settings()
-    world = World(3, machines=3, hosts=2, weather=Weather(delay_s=0.001), settings=settings)
+    world = World(seed, machines=3, hosts=2, weather=Weather(delay_s=0.001), settings=settings)
     hosts = [Host(world, f"h{i}") for i in range(8)]
     longest_s = 0.0
 
@@ -82,7 +91,7 @@ def test_eight_duelling_proposers_all_come_through():
         def then(outcome):
             nonlocal longest_s
             longest_s = max(longest_s, world.now_s - call.started_s)
-            assert isinstance(outcome, Written | Mismatch)
+            assert isinstance(outcome, Written | Mismatch | Unclear)
             if left:
                 again(host, left - 1)
 
@@ -94,7 +103,9 @@ def test_eight_duelling_proposers_all_come_through():
     calls = world.calls[KEY]
     assert len(calls) == 8 * 21
     assert all(call.outcome for call in calls)
-    assert longest_s < 2.0  # virtual seconds
+    # Who is overtaken four times after its accept cannot know any more, and says so.
+    assert sum(isinstance(call.outcome, Unclear) for call in calls) <= 0.1 * len(calls)
+    assert longest_s < 1.0  # virtual seconds
 
 
 # -- the judge itself -----------------------------------------------------------------------------
