@@ -33,7 +33,7 @@ def check_model(ballots: int, *, mutant: str = "", memory_mb: int = 6000) -> dic
         options = ["-m100000"]
         if ballots > 5:
             # 98 million states take 11 GB as they are and 4 GB by hash (32 bits, and 27 of the
-            # slot): 10^16 / 2 pairs over 2^59, so 0.01 of them are expected to be taken for another.
+            # slot): 10^16 / 2 pairs over 2^59, so 0.01 are expected to be taken for another.
             words.append("-DHC4")
             options.append("-w27")
         run("gcc", *words, "-o", "pan", "pan.c")
