@@ -44,7 +44,7 @@ class Bodies:
 def node_process(
     folder: Path,
     *words: str,
-    program: tuple[str, ...] = ("-m", "storage_server.node"),
+    program: tuple[str, ...] = ("-m", "storage_server", "node"),
     preload: Path | None = None,
 ) -> Iterator[Server]:
     """Run a node.

@@ -5,8 +5,6 @@ import argparse
 from redundancy.errors import ExitCode
 from redundancy.terminal import Terminal
 from storage_server.coordinator.config import CoordinatorConfig
-from storage_server.coordinator.process import run_coordinator
-from storage_server.heartbeats import HeartbeatSender
 from storage_server.logs import log_to_stderr
 from storage_server.node.config import NodeConfig
 from storage_server.node.process import run_node
@@ -22,6 +20,8 @@ def node(args: argparse.Namespace, terminal: Terminal) -> int:
     log_to_stderr(terminal, args.log_format)
     if not config.coordinators:
         return run_node(config, terminal)
+    from storage_server.heartbeats import HeartbeatSender  # noqa: PLC0415 - httpx, 6 MB
+
     heartbeat = HeartbeatSender(config.coordinators, token=config.token)
     return run_node(config, terminal, heartbeat=heartbeat)
 
@@ -33,6 +33,9 @@ def coordinator(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.print_config:
         return _print(settings, terminal)
     log_to_stderr(terminal, args.log_format)
+    # numpy and more, 16 MB that a node must not carry
+    from storage_server.coordinator.process import run_coordinator  # noqa: PLC0415
+
     return run_coordinator(config, terminal)
 
 

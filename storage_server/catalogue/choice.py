@@ -1,15 +1,17 @@
-"""Which catalogue a coordinator uses, from one word of its configuration."""
+"""Which catalogue a coordinator uses, from one word of its configuration.
+
+Each is loaded when it is chosen: who only names one does not pay for all.
+"""
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from redundancy.errors import ConfigError
-from storage_server.agreement_trace import Trace
 from storage_server.catalogue.contract import Catalogue
-from storage_server.catalogue.etcd import EtcdCatalogue
-from storage_server.catalogue.paxos import PaxosCatalogue
-from storage_server.catalogue.sqlite import SqliteCatalogue
-from storage_server.consensus.http_exchange import HttpExchange
+
+if TYPE_CHECKING:
+    from storage_server.agreement_trace import Trace
 
 SQLITE = "sqlite"
 
@@ -19,7 +21,7 @@ async def open_catalogue(
     directory: Path,
     *,
     node_token: str | None = None,
-    trace: Trace | None = None,
+    trace: "Trace | None" = None,
 ) -> Catalogue:
     """Return the catalogue that ``choice`` names.
 
@@ -33,12 +35,19 @@ async def open_catalogue(
     kind, _, rest = choice.partition(":")
     urls = [url.rstrip("/") for url in rest.split(",") if url]
     if kind == SQLITE and not rest:
+        from storage_server.catalogue.sqlite import SqliteCatalogue  # noqa: PLC0415
+
         return await asyncio.to_thread(SqliteCatalogue, directory)
     if any(not url.startswith(("http://", "https://")) for url in urls):
         raise ConfigError(f"not the address of a server: {rest}", hint=_HINT)
     if kind == "etcd":
+        from storage_server.catalogue.etcd import EtcdCatalogue  # noqa: PLC0415
+
         return EtcdCatalogue(urls)
     if kind == "nodes":
+        from storage_server.catalogue.paxos import PaxosCatalogue  # noqa: PLC0415
+        from storage_server.consensus.http_exchange import HttpExchange  # noqa: PLC0415
+
         return PaxosCatalogue(
             urls, make_exchange=lambda: HttpExchange(token=node_token), trace=trace
         )

@@ -1,5 +1,6 @@
 """From a request to an answer: routes, access, the order of refusals. Decides nothing else."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -12,8 +13,6 @@ from storage_server.node.chunk_handlers import CHUNK_PREFIX, ChunkHandlers
 from storage_server.node.http_server import HEADER_BYTES_MAX
 from storage_server.node.node_state import NodeState
 from storage_server.node.paxos_handler import PaxosHandler
-from storage_server.node.pull import PullHandler
-from storage_server.node.rebuild import RebuildHandler
 from storage_server.node.report_handlers import ReportHandlers
 from storage_server.node.responses import SERVER_NAME, HttpProblem, problem_response
 
@@ -34,6 +33,35 @@ class _Route:
     is_shaped: bool = False  # held back by the cap and the delay an admin set, as on a slow line
 
 
+class _LateHandler:
+    """Responsible for a handler whose imports take memory that many nodes never need."""
+
+    def __init__(self, load: Callable[[NodeState], Handler], node: NodeState) -> None:
+        self._load = load
+        self._node = node
+        self._handler: Handler | None = None
+        self._loading = asyncio.Lock()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer, after loading what is needed in a thread."""
+        async with self._loading:
+            if self._handler is None:
+                self._handler = await asyncio.to_thread(self._load, self._node)
+        return await self._handler(request)
+
+
+def _load_pull(node: NodeState) -> Handler:
+    from storage_server.node.pull import PullHandler  # noqa: PLC0415 - httpx, 6 MB
+
+    return PullHandler(node).pull
+
+
+def _load_rebuild(node: NodeState) -> Handler:
+    from storage_server.node.rebuild import RebuildHandler  # noqa: PLC0415 - numpy, 13 MB
+
+    return RebuildHandler(node).rebuild
+
+
 class NodeApp:
     """Responsible for every request getting exactly one answer, in JSON where it is an error."""
 
@@ -41,8 +69,8 @@ class NodeApp:
         self._node = node
         self._guard = Guard(node.config)
         self._chunks = ChunkHandlers(node, self._guard)
-        pull = _Route("/v1/pull", {"POST": (Access.WRITE, PullHandler(node).pull)})
-        rebuild = _Route("/v1/rebuild", {"POST": (Access.WRITE, RebuildHandler(node).rebuild)})
+        pull = _Route("/v1/pull", {"POST": (Access.WRITE, _LateHandler(_load_pull, node))})
+        rebuild = _Route("/v1/rebuild", {"POST": (Access.WRITE, _LateHandler(_load_rebuild, node))})
         self._paxos = PaxosHandler(node)
         paxos = _Route("/v1/paxos", {"POST": (Access.WRITE, self._paxos.answer)})
         self._routes = {

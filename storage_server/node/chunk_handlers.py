@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -11,12 +12,14 @@ from redundancy.errors import EvenflowError
 from smart_client.byte_range import RangeNotSatisfiable, matches_etag, parse_range
 from storage_server.node.access import OTHER_SCOPE, Guard
 from storage_server.node.errors import ReadFailed
-from storage_server.node.fragment_videos import FragmentVideos
 from storage_server.node.node_state import NodeState
 from storage_server.node.request_bodies import body_deadline
 from storage_server.node.responses import SMALL_BYTES, HttpProblem, json_response
 from storage_server.node.store import Put, StoredFragment
 from storage_server.node.superblock_format import FRAGMENT_BYTES_MAX
+
+if TYPE_CHECKING:
+    from storage_server.node.fragment_videos import FragmentVideos
 
 CHUNK_PREFIX = "/v1/chunks/"
 
@@ -35,7 +38,7 @@ class ChunkHandlers:
         self._node = node
         self._guard = guard
         self._hashers = ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash")
-        self._videos = FragmentVideos(node.sender)
+        self._videos = _make_videos(node)
 
     def close(self) -> None:
         """Let the threads go; no request may be under way."""
@@ -110,7 +113,7 @@ class ChunkHandlers:
         granted = self._guard.granted_video(request)
         key = parse_key(_name_in(request))
         fragment = self._node.store.find(key)
-        if granted is not None and await self._videos.video_of(key, fragment) != granted:
+        if granted is not None and await self._video_of(key, fragment) != granted:
             raise HttpProblem(403, "GRANT_REFUSED", OTHER_SCOPE)
         length, etag = fragment.length_bytes, _etag(key)
         headers = {
@@ -136,6 +139,10 @@ class ChunkHandlers:
         headers["Content-Range"] = part.content_range
         response = web.StreamResponse(status=206, headers=headers)
         return fragment, response, (part.start, part.stop)
+
+    async def _video_of(self, key: bytes, fragment: StoredFragment) -> bytes:
+        assert self._videos is not None, "only signed reads have a scope"
+        return await self._videos.video_of(key, fragment)
 
     @property
     def _caching(self) -> str:
@@ -178,6 +185,15 @@ class ChunkHandlers:
         body = b"".join(parts)
         assert len(body) == length  # the parser gives neither more nor less
         return body
+
+
+def _make_videos(node: NodeState) -> "FragmentVideos | None":
+    """Return who knows footers, where that is needed: they come with numpy, which takes 13 MB."""
+    if node.config.read_keys is None:
+        return None
+    from storage_server.node.fragment_videos import FragmentVideos  # noqa: PLC0415
+
+    return FragmentVideos(node.sender)
 
 
 def _is_failed_read(error: BaseException) -> bool:

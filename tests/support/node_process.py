@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 class NodeProcess:
     """Responsible for one process; whatever happens it is gone after the ``with`` block."""
 
-    def __init__(self, data_dir, *words, open_files=None):
+    def __init__(self, data_dir, *words, open_files=None, program=("storage_server.node",)):
         limited = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(open_files)]
         # A pipe that nobody reads would fill up, and then stop the node at its next line.
         descriptor, name = tempfile.mkstemp(prefix="node-", suffix=".log")
@@ -22,7 +22,7 @@ class NodeProcess:
         self._process = subprocess.Popen(
             [
                 *(limited if open_files else ()),
-                *(sys.executable, "-m", "storage_server.node", "--json"),
+                *(sys.executable, "-m", *program, "--json"),
                 *("--data", str(data_dir), "--capacity", "1GiB", *words),
             ],
             stdout=subprocess.PIPE,

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,14 @@ def test_a_node_says_when_it_is_ready_and_stops_when_it_is_told(tmp_path, number
     assert code == 0
     lines = [json.loads(line) for line in log.splitlines()]
     assert [line["level"] for line in lines] == ["info"]
+
+
+def test_an_idle_node_takes_little_memory(tmp_path):
+    program = ("storage_server", "node")
+    with NodeProcess(tmp_path, "--listen", "127.0.0.1:0", program=program) as node:
+        status = Path(f"/proc/{node.pid}/status").read_text(encoding="ascii")
+    own_kib = int(status.split("RssAnon:")[1].split()[0])
+    assert own_kib * 1024 <= 40e6  # numpy alone would be 13 MB more
 
 
 def test_a_person_gets_one_readable_ready_line(tmp_path):
