@@ -9,7 +9,7 @@ from typing import ClassVar, Final, Protocol
 from redundancy.rows import BLOCK_BYTES
 from smart_client.core.chunk_progress import ChunkProgress, mask_of
 from smart_client.core.events import FailureKind
-from smart_client.core.node_table import RATE_MIN_BYTES_PER_S, NodeState
+from smart_client.core.node_table import RATE_MIN_BYTES_PER_S, SILENCE_MIN_S, NodeState
 from smart_client.core.offers import due_by, first_run, helpful
 from smart_client.core.pieces import Piece
 from smart_client.core.playback_buffer import ReaderState
@@ -101,7 +101,8 @@ class RangePull:
         """Return when a piece turns silent, a pause ends or a node runs out of work."""
         now_s, wake_s = state.now_s, float("inf")
         for piece in state.pieces.values():
-            wake_s = min(wake_s, self._silent_at_s(state, piece))
+            if _heard_s(state, piece) + SILENCE_MIN_S < wake_s:
+                wake_s = min(wake_s, self._silent_at_s(state, piece))
         for node in state.nodes.nodes:
             if node.suspect_since_s >= 0:
                 if state.order and node.suspect_until_s > now_s:
@@ -123,11 +124,16 @@ class RangePull:
             limit_s = node.silence_limit_s(state.nodes.silence_fallback_s())
         if piece.waits_alone:
             limit_s *= SILENCE_ALONE_FACTOR
-        # Bytes of a neighbour on the same node show that it lives and that the link is shared.
-        return max(piece.last_byte_s, node.last_byte_s) + limit_s
+        return _heard_s(state, piece) + limit_s
 
     def _give_up_silent(self, state: SessionState) -> None:
-        silent = [p for p in state.pieces.values() if state.now_s >= self._silent_at_s(state, p)]
+        silent = [
+            piece
+            for piece in state.pieces.values()
+            # No limit is shorter, and most pieces were heard of just now.
+            if state.now_s >= _heard_s(state, piece) + SILENCE_MIN_S
+            and state.now_s >= self._silent_at_s(state, piece)
+        ]
         for piece in silent:
             node = state.nodes[piece.node]
             if not piece.waits_alone and not self._others_can(state, piece):
@@ -243,3 +249,11 @@ class RangePull:
             return max(FIRST_PIECE_BYTES, node.grown_bytes)
         target_s = max(PIECE_TARGET_S, PIECE_TARGET_RTTS * node.rtt.smoothed_s)
         return max(BLOCK_BYTES, int(node.bytes_per_s() * target_s))
+
+
+def _heard_s(state: SessionState, piece: Piece) -> float:
+    """Return when its node was last heard of.
+
+    Bytes of a neighbour on the same node show that it lives and that the link is shared.
+    """
+    return max(piece.last_byte_s, state.nodes[piece.node].last_byte_s)

@@ -259,7 +259,8 @@ class Network:
         if self._reports_blocks:
             block = BLOCK_BYTES - (flow.received + EPSILON_BYTES) % BLOCK_BYTES
             left = min(left, block + EPSILON_BYTES)
-        return min(now_s + left / flow.rate, max(flow.report_at_s, now_s), flow.grow_at_s)
+        due_s = min(now_s + left / flow.rate, flow.grow_at_s)  # compiled, three would be boxed
+        return min(due_s, max(flow.report_at_s, now_s))
 
     def _step(self, pipe: Pipe, flow: Flow, happened: list[tuple[Happening, Flow]]) -> None:
         now_s = self.now_s
