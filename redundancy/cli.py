@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from redundancy.completion import add_completion
 from redundancy.errors import ExitCode, UsageError
 from redundancy.policy_options import add_policy_commands
 from redundancy.quantities import parse_size, size_text
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_scheme(bench)
     bench.add_argument("--seconds", type=float, default=5.0, help="about how long in all")
     add_policy_commands(commands)
+    add_completion(commands, parser)
     return run(parser, argv)
 
 

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from redundancy.completion import add_completion
 from redundancy.quantities import parse_size
 from redundancy.terminal import CommandParser, add_command, later, run, top_parser
+from smart_client.command_line import help_text
 from smart_client.command_line.options import add_connection_options, parse_speed, parse_start
 from smart_client.config import parse_seconds
 
@@ -16,6 +18,8 @@ Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 TRANSFER = "smart_client.command_line.transfer"
 LIBRARY = "smart_client.command_line.library"
 PLAY = "smart_client.command_line.play"
+SERVE = "smart_client.command_line.serve"
+INIT = "smart_client.command_line.init"
 HEALTH = "smart_client.command_line.health"
 DEMO = "smart_client.command_line.demo"
 COMPARE = "smart_client.command_line.compare"
@@ -29,21 +33,6 @@ SCHEDULER_NAMES = (
     *("segmented", "time-critical", "naive", "range-pull"),
 )
 
-_EPILOG = """\
-examples:
-  smart-client demo                        the whole thing on this machine, nothing to set up
-  smart-client put holiday.mkv             store a video on the cluster
-  smart-client play holiday                watch it in mpv, VLC or ffplay
-  smart-client play holiday --player none  measure playback without a screen
-  smart-client explain run.jsonl           why a session (play --record run.jsonl) went so
-  smart-client get holiday -o copy.mkv     fetch it back, byte for byte
-  smart-client serve                       http://127.0.0.1:8480/v/NAME for any player or browser
-  smart-client status                      is everything safe?
-
-exit codes: 0 ok, 1 bug, 2 usage, 3 partial, 4 not found, 5 temporary, 6 unrecoverable,
-  7 integrity, 8 exists, 9 configuration, 10 quality threshold, 11 player, 130 interrupted
-"""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``smart-client``; return its exit code."""
@@ -55,7 +44,7 @@ def make_parser() -> CommandParser:
     parser = top_parser(
         "smart-client",
         "Store videos on a cluster of unequal machines and play them without a stall.",
-        _EPILOG,
+        help_text.TOP,
     )
     add_connection_options(parser, top=True)
     commands = parser.add_subparsers(metavar="COMMAND", parser_class=CommandParser)
@@ -65,11 +54,12 @@ def make_parser() -> CommandParser:
     _add_health_commands(commands)
     _add_demo(commands)
     _add_compare(commands)
+    add_completion(commands, parser)
     return parser
 
 
 def _add_library_commands(commands: Commands) -> None:
-    put = _add(commands, "put", TRANSFER, "Store video files.", epilog=_PUT)
+    put = _add(commands, "put", TRANSFER, "Store video files.", epilog=help_text.PUT)
     put.add_argument("files", nargs="+", metavar="FILE")
     put.add_argument("--name", help="what to call it (default: the file's name without its suffix)")
     put.add_argument(
@@ -78,13 +68,15 @@ def _add_library_commands(commands: Commands) -> None:
         metavar="HOW",
         help="auto, rs:3+2 (any 3 of 5 fragments suffice) or rep:3 (3 whole copies)",
     )
-    get = _add(commands, "get", TRANSFER, "Fetch a video, byte for byte, verified.")
+    get = _add(
+        commands, "get", TRANSFER, "Fetch a video, byte for byte, verified.", epilog=help_text.GET
+    )
     get.add_argument("video")
     get.add_argument(
         "-o", "--output", metavar="FILE", help="where to (default: its name; - is stdout)"
     )
     get.add_argument("--force", action="store_true", help="replace an existing file")
-    cat = _add(commands, "cat", TRANSFER, "Write a video to standard output.")
+    cat = _add(commands, "cat", TRANSFER, "Write a video to standard output.", epilog=help_text.CAT)
     cat.add_argument("video")
     for parser in (get, cat):
         parser.add_argument("--range", metavar="A-B", help="only these bytes, both ends included")
@@ -96,13 +88,13 @@ def _add_library_commands(commands: Commands) -> None:
             help="give up after so long without a byte (default 30s)",
         )
         _add_record_option(parser)
-    ls = _add(commands, "ls", LIBRARY, "List the library.")
+    ls = _add(commands, "ls", LIBRARY, "List the library.", epilog=help_text.LS)
     ls.add_argument("glob", nargs="?", metavar="GLOB", help="only names that match")
     ls.add_argument("--names", action="store_true", help="names only, one a line")
-    info = _add(commands, "info", LIBRARY, "Show how a video is stored.")
+    info = _add(commands, "info", LIBRARY, "Show how a video is stored.", epilog=help_text.INFO)
     info.add_argument("video")
     info.add_argument("--chunks", action="store_true", help="also where every chunk lies")
-    rm = _add(commands, "rm", LIBRARY, "Remove videos and free their space.")
+    rm = _add(commands, "rm", LIBRARY, "Remove videos and free their space.", epilog=help_text.RM)
     rm.add_argument("videos", nargs="+", metavar="VIDEO")
     rm.add_argument("--yes", action="store_true", help="do not ask")
     rm.add_argument("--dry-run", action="store_true", help="only say what it would free")
@@ -111,7 +103,7 @@ def _add_library_commands(commands: Commands) -> None:
 
 
 def _add_play_commands(commands: Commands) -> None:
-    player = _add(commands, "play", PLAY, "Play a video.", epilog=_PLAY)
+    player = _add(commands, "play", PLAY, "Play a video.", epilog=help_text.PLAY)
     player.add_argument("video")
     player.add_argument(
         "--player",
@@ -126,8 +118,14 @@ def _add_play_commands(commands: Commands) -> None:
     player.set_defaults(range=None)
     _add_record_option(player)
     _add_screen_options(player)
-    server = _add(commands, "serve", PLAY, "Serve every video at http://HOST:PORT/v/NAME.")
+    server = _add(
+        commands, "serve", SERVE, "Serve pages, and every video at /v/NAME.", epilog=help_text.SERVE
+    )
     server.add_argument("--listen", metavar="HOST:PORT", help="default 127.0.0.1:8480")
+    server.add_argument("--strm", metavar="DIR", help="keep a .strm file for each video there")
+    server.add_argument(
+        "--insecure", action="store_true", help="listen on addresses that others reach"
+    )
     for parser in (player, server):
         _add_session_options(parser)
         add_connection_options(parser, top=False)
@@ -141,14 +139,18 @@ def _add_record_option(parser: argparse.ArgumentParser) -> None:
 
 def _add_recording_commands(commands: Commands) -> None:
     why = _add(
-        commands, "explain", EXPLAIN, "Say why a recorded session went as it did.", epilog=_EXPLAIN
+        commands,
+        "explain",
+        EXPLAIN,
+        "Say why a recorded session went as it did.",
+        epilog=help_text.EXPLAIN,
     )
     why.add_argument("recording", metavar="FILE", help="made with play, get or cat --record")
     why.add_argument(
         "--at", type=parse_start, metavar="T", help="what was believed then: 90s or 1:30"
     )
     again = _add(
-        commands, "dashboard", REPLAY, "Watch a recorded session again.", epilog=_DASHBOARD
+        commands, "dashboard", REPLAY, "Watch a recorded session again.", epilog=help_text.DASHBOARD
     )
     again.add_argument("--replay", required=True, metavar="FILE", help="the recording")
     again.add_argument(
@@ -166,22 +168,54 @@ def _add_session_options(parser: argparse.ArgumentParser) -> None:
         + ", ".join(SCHEDULER_NAMES[1:-1]),
     )
     group.add_argument(
-        "--buffer", dest="buffer_s", type=parse_seconds, metavar="S", help="default 120s"
+        *("--buffer", "--read-ahead"),
+        dest="buffer_s",
+        type=parse_seconds,
+        metavar="S",
+        help="fetched ahead of what players take (default 120s)",
     )
-    group.add_argument("--cache-dir", metavar="DIR", help="where decoded bytes are spooled")
+    group.add_argument("--cache-dir", metavar="DIR", help="where decoded bytes lie")
     group.add_argument(
-        "--cache", dest="cache_bytes", type=parse_size, metavar="SIZE", help="default 2GiB"
+        "--cache",
+        dest="cache_bytes",
+        type=parse_size,
+        metavar="SIZE",
+        help="of them kept on disk, also after the session (default 2GiB; 0: none)",
     )
 
 
 def _add_health_commands(commands: Commands) -> None:
-    status = _add(commands, "status", HEALTH, "Is everything safe? Verdict first.")
+    status = _add(
+        commands, "status", HEALTH, "Is everything safe? Verdict first.", epilog=help_text.STATUS
+    )
     status.add_argument("--watch", action="store_true", help="again every 2 s")
-    doctor = _add(commands, "doctor", HEALTH, "Check each step between here and a playing video.")
-    config = _add(commands, "config", HEALTH, "Show every setting (`config show --origin`).")
-    config.add_argument("action", choices=("show",), nargs="?", default="show")
+    doctor = _add(
+        commands,
+        "doctor",
+        HEALTH,
+        "Check each step between here and a playing video.",
+        epilog=help_text.DOCTOR,
+    )
+    config = _add(
+        commands,
+        "config",
+        HEALTH,
+        "Show every setting, or write a file of them.",
+        epilog=help_text.CONFIG,
+    )
+    config.add_argument("action", choices=("show", "init"), nargs="?", default="show")
     config.add_argument("--origin", action="store_true", help="and where each value comes from")
-    for parser in (status, doctor, config):
+    init = _add(
+        commands,
+        "init",
+        INIT,
+        "Write a configuration file with everything explained.",
+        epilog=help_text.INIT,
+    )
+    for parser in (config, init):
+        parser.add_argument("--file", metavar="FILE", help="init: where (default: your own)")
+        parser.add_argument("--force", action="store_true", help="init: replace what is there")
+    for parser in (status, doctor, config, init):
         add_connection_options(parser, top=False)
 
 
@@ -192,7 +226,9 @@ def _add(
 
 
 def _add_demo(commands: Commands) -> None:
-    demo = _add(commands, "demo", DEMO, "Show it all on this machine, in real time.", epilog=_DEMO)
+    demo = _add(
+        commands, "demo", DEMO, "Show it all on this machine, in real time.", epilog=help_text.DEMO
+    )
     demo.add_argument("file", nargs="?", metavar="FILE", help="a video (default: a clip it makes)")
     demo.add_argument("--nodes", type=int, choices=range(5, 17), default=5, metavar="5..16")
     demo.add_argument("--seconds", type=parse_seconds, default=30.0, help="length of its clip")
@@ -211,7 +247,11 @@ def _add_demo(commands: Commands) -> None:
 
 def _add_compare(commands: Commands) -> None:
     compare = _add(
-        commands, "compare", COMPARE, "Compare schedulers in the same worlds.", epilog=_COMPARE
+        commands,
+        "compare",
+        COMPARE,
+        "Compare schedulers in the same worlds.",
+        epilog=help_text.COMPARE,
     )
     compare.add_argument(
         "--scenario",
@@ -259,45 +299,3 @@ def _add_screen_options(parser: CommandParser) -> None:
     parser.add_argument(
         "--events", nargs="?", const="-", metavar="FILE", help="every event as a JSON line"
     )
-
-
-_DEMO = """\
-Starts a coordinator and five node processes on loopback, each with a different upload cap, stores a
-clip erasure-coded (any 3 of 5 fragments suffice), and plays it in real time with the measuring
-player while one node is frozen (SIGSTOP) and another killed; then the same again with round-robin.
-Every figure it prints was measured in this run. Cleans up after itself, also on ctrl-C.
-"""
-
-_EXPLAIN = """\
-examples:
-  smart-client play holiday --record run.jsonl
-  smart-client explain run.jsonl             every stall, takeover and silent node, and why
-  smart-client explain run.jsonl --at 12:31  what the scheduler believed at that moment
-
-Replays the recording with the same code that played it, so it names what was known at the time.
-T counts from the session's start, as the times in the output do.
-"""
-
-_DASHBOARD = """\
-Without a terminal it prints a line an event, at once unless --speed is given.
-keys: q quit, space pause, + and - speed, s save the picture, ? help
-"""
-
-_COMPARE = """\
-Every scheduler plays the same simulated worlds, seed by seed: unequal links that follow traces,
-round trips, slow answers, nodes that die, freeze or drip. W is the waiting (start + stalls), W*
-what one who knows the future would wait at best (needs scipy: pip install 'evenflow[sim]').
-Writes runs.jsonl, summary.json, waiting.svg and report.html; run again to add worlds, nothing is
-played twice (so take another --out when you have changed the code or the traces in a folder).
-Same seed, same bytes. Traces: --traces DIR or $EVENFLOW_TRACES, else synthetic ones.
-"""
-
-_PUT = """\
-The file is cut into chunks of at most 10 s and about 2 MiB; each is coded, its fragments go to
-different nodes in parallel, and the video appears when every chunk survives the loss of a node.
-Interrupted? Run the same command again: what is stored is not sent twice.
-"""
-
-_PLAY = """\
-keys in the dashboard: q quit, space pause (with --player none), s save the picture, ? help
-"""

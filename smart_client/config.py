@@ -53,6 +53,7 @@ class ClientConfig:
     cache_dir: str = field(default_factory=_cache_home)
     cache_bytes: int = 2 * 1024**3
     listen: str = "127.0.0.1:8480"
+    strm: str = ""  # a directory that serve keeps .strm files in; empty: none
     names: tuple[str, ...] = ()  # more host names under which the gateway may be asked
     player: str = ""  # empty: the first of mpv, vlc, ffplay
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -100,6 +101,12 @@ class ClientConfig:
         return text
 
 
+def user_config_path() -> Path:
+    """Return where this user's configuration file is, or would be."""
+    config_home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(config_home) / "smart-client" / "config.toml"
+
+
 def _fields() -> dict[str, Any]:
     return {f.name: f for f in dataclasses.fields(ClientConfig) if f.name != "origins"}
 
@@ -107,10 +114,9 @@ def _fields() -> dict[str, Any]:
 def _layers(
     flags: Mapping[str, object], file: str | None
 ) -> list[tuple[str, Mapping[str, object]]]:
-    config_home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     paths = [
         Path("/etc/smart-client/config.toml"),
-        Path(config_home) / "smart-client" / "config.toml",
+        user_config_path(),
         Path("smart-client.toml"),
     ]
     layers: list[tuple[str, Mapping[str, object]]] = []
@@ -163,4 +169,6 @@ def _converted(name: str, value: object) -> object:
         return parse_seconds(value) if isinstance(value, str) else float(value)  # type: ignore[arg-type]
     if name.endswith("_bytes"):
         return parse_size(str(value))
+    if name == "cache_dir":
+        return str(value) or _cache_home()
     return str(value)

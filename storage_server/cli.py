@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from redundancy.completion import add_completion
 from redundancy.terminal import (
     CommandParser,
     add_command,
@@ -181,6 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             epilog=INSTALL_EXAMPLES,
         )
     )
+    add_completion(commands, parser)
     return run(parser, argv)
 
 

@@ -3,15 +3,17 @@
 import argparse
 import asyncio
 import importlib.util
+import json
 import os
 import shutil
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+import urllib.request
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.table import Table
 
@@ -22,6 +24,7 @@ from redundancy.scheme import Scheme
 from redundancy.terminal import Terminal
 from smart_client import wire
 from smart_client.command_line.common import run_async, settings
+from smart_client.command_line.init import init
 from smart_client.config import ClientConfig
 from smart_client.library import Library
 from smart_client.narration import duration_text
@@ -33,6 +36,7 @@ Answer = TypeVar("Answer")
 
 WATCH_INTERVAL_S = 2.0
 CHECK_TIMEOUT_S = 3.0
+GATEWAY_TIMEOUT_S = 0.5
 
 CACHE_FREE_BYTES_MIN = 256 * 1024 * 1024
 
@@ -48,14 +52,17 @@ def status(args: argparse.Namespace, terminal: Terminal) -> int:
     while True:
         cluster = run_async(work())
         verdict, code = cluster_verdict(cluster)
+        gateway = gateway_here(config)
         if terminal.json:
             plain = wire.decode(wire.encode(cluster), dict[str, object])
-            terminal.result({"v": 1, "verdict": verdict, "cluster": plain})
+            terminal.result({"v": 1, "verdict": verdict, "cluster": plain, "gateway": gateway})
         else:
             console = terminal.console()
             console.print(verdict, style="bold green" if code is ExitCode.OK else "bold yellow")
             if repair := repair_text(cluster):
                 console.print(repair)
+            if gateway is not None:
+                console.print(gateway_text(gateway))
             console.print(_node_table(cluster))
         if not args.watch:
             return code
@@ -89,6 +96,31 @@ def cluster_verdict(cluster: wire.ClusterStatus) -> tuple[str, ExitCode]:
             ExitCode.PARTIAL,
         )
     return f"OK  {len(cluster.nodes)} nodes up, {videos}", ExitCode.OK
+
+
+def gateway_here(config: ClientConfig) -> dict[str, Any] | None:
+    """Return what the gateway on this machine says of itself; None if none answers."""
+    if config.listen.endswith(":0"):
+        return None
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://{config.listen}/healthz", timeout=GATEWAY_TIMEOUT_S) as answer:
+            found = json.loads(answer.read(65536))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "player_bytes" in found else None
+
+
+def gateway_text(gateway: Mapping[str, Any]) -> str:
+    """Say what the gateway does, and what it fetches for each byte it plays."""
+    sessions, readers = gateway["sessions"], gateway["readers"]
+    text = f"GATEWAY  {sessions} videos open, {readers} connections of players"
+    if gateway.get("amplification") is not None:
+        text += (
+            f"; {size_text(gateway['node_bytes'])} from nodes for "
+            f"{size_text(gateway['player_bytes'])} to players (x{gateway['amplification']:.2f})"
+        )
+    return text
 
 
 def repair_text(cluster: wire.ClusterStatus) -> str:
@@ -246,7 +278,9 @@ async def _within(ask: Callable[[], Awaitable[Answer]]) -> Answer:
 
 
 def config(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Show every setting and where its value comes from."""
+    """Show every setting and where its value comes from, or write them down."""
+    if args.action == "init":
+        return init(args, terminal)
     found = settings(args)
     values = {k: v for k, v in asdict(found).items() if k != "origins"}
     origins = {name: found.origins.get(name, "default") for name in values}

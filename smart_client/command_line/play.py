@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from redundancy.errors import ExitCode
 from redundancy.quantities import size_text
 from redundancy.terminal import Terminal
 from smart_client.command_line.common import run_async, settings
@@ -25,7 +24,6 @@ from smart_client.core.playback_buffer import ReaderState
 from smart_client.dashboard import Dashboard, EventLog
 from smart_client.errors import PlayerProblem, QualityMissed
 from smart_client.gateway.app import Gateway
-from smart_client.library import Library
 from smart_client.mpv_ipc import MpvLink, with_ipc
 from smart_client.narration import clock, duration_text
 from smart_client.panels import DashboardView
@@ -266,31 +264,3 @@ def receipt(session: dict[str, Any]) -> str:
             + (", sha256 verified" if session["sha256_verified"] else ""),
         )
     return "\n".join(lines)
-
-
-def serve(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Run the gateway until it is stopped."""
-    config = settings(args)
-    run_async(_serve(config, terminal))
-    return ExitCode.OK
-
-
-async def _serve(config: ClientConfig, terminal: Terminal) -> None:
-    async with Library(config) as library:
-        gateway = Gateway(config, library)
-        try:
-            url = await gateway.start(config.listen)
-        except OSError as error:
-            raise PlayerProblem(
-                f"cannot listen on {config.listen}: {error.strerror}",
-                hint="another gateway may be running; choose --listen 127.0.0.1:0",
-            ) from error
-        try:
-            names = [video.name for video in await library.coordinator.list_videos()]
-            urls = {name: gateway.url_of(name) for name in names}
-            text = [f"serving {len(names)} videos on {url} (ctrl-C stops)"]
-            text += [f"  {each}" for each in urls.values()]
-            terminal.result({"event": "ready", "url": url, "videos": urls}, "\n".join(text))
-            await asyncio.Event().wait()
-        finally:
-            await gateway.close()
