@@ -7,6 +7,7 @@ from aiohttp import web
 from smart_client import wire
 from smart_client.errors import InvalidRequest
 from storage_server.coordinator.agreement_routes import AgreementRoutes
+from storage_server.coordinator.description import get_description
 from storage_server.coordinator.http_edge import (
     BODY_BYTES_MAX,
     Edge,
@@ -43,6 +44,7 @@ def make_app(
     app.add_routes(WhereaboutsRoutes(coordinator).routes())
     app.add_routes(AgreementRoutes(coordinator).routes())
     app.add_routes(StorageRoutes(coordinator).routes())
+    app.add_routes([web.get("/openapi.json", get_description)])
     return app
 
 
