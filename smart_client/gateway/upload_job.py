@@ -25,6 +25,9 @@ RETRY_S_MAX = 30.0
 # ... and given up after this long without a success.
 RETRY_FOR_S = 6 * 3600.0
 
+# A task that was cancelled writes down what it has; a slow disk takes its time.
+STOP_S = 10.0
+
 
 class UploadJob:
     """Responsible for one upload from its first byte to its last fragment."""
@@ -109,7 +112,7 @@ class UploadJob:
                 )
             older = self._receiving
             older.cancel()
-            await asyncio.wait({older}, timeout=takeover_s)
+            await asyncio.wait({older}, timeout=STOP_S)
             if self._receiving is not None:
                 raise Conflict("an older request is still sending this file")
         self._receiving = asyncio.current_task()
@@ -174,7 +177,7 @@ class UploadJob:
         for task in (self._receiving, self._storing):
             if task is not None and not task.done():
                 task.cancel()
-                await asyncio.wait({task}, timeout=5.0)
+                await asyncio.wait({task}, timeout=STOP_S)
 
     async def cancel(self) -> None:
         """Stop for good, and remove what it left here and on nodes."""
