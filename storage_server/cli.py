@@ -80,6 +80,7 @@ examples:
 _CLUSTER_EXAMPLES = """\
 examples:
   storage-server cluster up -n 5                 start it, or what of it does not run
+  storage-server cluster up --catalogue chunkpaxos --coordinators 2
   storage-server cluster status
   storage-server cluster kill node-2             pull the plug
   storage-server cluster start node-2            plug it in again, with its data
@@ -212,6 +213,18 @@ def _add_cluster_commands(cluster: CommandParser) -> None:
     )
     up.add_argument(
         "--gateway", action="store_true", help="also a gateway that serves videos to players"
+    )
+    up.add_argument(
+        "--catalogue",
+        choices=("sqlite", "chunkpaxos", "etcd"),
+        help="who keeps the catalogue: one coordinator's file, three of the nodes, or three etcd; "
+        "default: as it was, or sqlite",
+    )
+    up.add_argument(
+        "--coordinators",
+        type=int,
+        metavar="N",
+        help="how many, of a catalogue that several can share; default 1, or all there are",
     )
     up.add_argument(
         "--policy",

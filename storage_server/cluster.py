@@ -2,31 +2,28 @@
 
 import asyncio
 import contextlib
-import json
-import os
 import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from msgspec import structs
 
-from redundancy.errors import EvenflowError, UsageError
+from redundancy.errors import EvenflowError
 from smart_client import wire
 from smart_client.errors import NodeUnreachable
 from smart_client.transport.coordinator import CoordinatorClient
 from smart_client.transport.errors import TransportFailure
 from smart_client.transport.nodes import NodeConnections
+from storage_server.cluster_launch import find_etcd, launch, wait_until_ready
+from storage_server.cluster_plan import UpWish, in_order, planned
 from storage_server.cluster_state import (
-    COORDINATOR,
-    GATEWAY,
     ClusterFolder,
     ClusterProblem,
     ClusterState,
     Member,
-    with_policy,
+    MemberKind,
 )
 from storage_server.directory_lock import DirectoryLock
 from storage_server.processes import (
@@ -35,43 +32,23 @@ from storage_server.processes import (
     end,
     interrupts_put_off,
     send,
-    start_detached,
-    state_of,
     terminated_like_interrupted,
     wait_for,
 )
 
-NODES_DEFAULT = 5
-
-# Python, numpy and aiohttp take about a second to import on an idle core; here five may start
-# at once on two busy ones.
-READY_TIMEOUT_S = 60.0
 UP_TIMEOUT_S = 30.0
 END_PATIENCE_S = 5.0
 
-_POLL_S = 0.05
+# One that hangs must not hold up the view of the others for long.
+COORDINATOR_TIMEOUT_S = 2.0
 
-# With the coordinator at its usual 8400, the gateway is at its usual 8480.
-_GATEWAY_PORT_OFFSET = 80
+_POLL_S = 0.05
 
 _STATE_AFTER = {
     signal.SIGKILL: ProcessState.GONE,
     signal.SIGSTOP: ProcessState.FROZEN,
     signal.SIGCONT: ProcessState.RUNNING,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class UpWish:
-    """What ``up`` should bring about."""
-
-    nodes: int | None = None  # None: as many as there are, or five
-    base_port: int | None = None  # the coordinator's; None: free ports
-    waits: bool = True  # until the coordinator has heard every node
-    gateway: bool = False  # also one for players
-    signed_reads: bool = False  # fragments only for those with a grant
-    node_options: tuple[str, ...] = ()
-    policy: str | None = None  # the coordinator's; None: as it was, or its default
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +65,22 @@ class ClusterView:
     """A cluster as it is now."""
 
     directory: Path
-    coordinator: MemberView
+    coordinators: tuple[MemberView, ...]
     nodes: tuple[MemberView, ...]
+    catalogue: str = "sqlite"
+    etcd: tuple[MemberView, ...] = ()
     gateway: MemberView | None = None
     started: tuple[str, ...] = ()  # by the command that made this view
 
     @property
+    def coordinator(self) -> MemberView:
+        """The first of them."""
+        return self.coordinators[0]
+
+    @property
     def is_healthy(self) -> bool:
-        """Whether everything runs and the coordinator has heard every node."""
-        others = [self.coordinator, *([self.gateway] if self.gateway else [])]
+        """Whether everything runs and all coordinators have heard every node."""
+        others = [*self.coordinators, *self.etcd, *([self.gateway] if self.gateway else [])]
         return not self.missing and all(each.process is ProcessState.RUNNING for each in others)
 
     @property
@@ -128,16 +112,12 @@ class LocalCluster:
         self.folder.make()
         with self._locked(), self._undone_on_failure() as started:
             state = self.folder.load()
-            options = self._read_options(state, wish)
-            coordinator = state.coordinator or Member(
-                name=COORDINATOR,
-                url=f"http://127.0.0.1:{wish.base_port or 0}",
-                options=options,
-            )
-            coordinator = with_policy(coordinator, wish.policy)
-            wish = replace(wish, node_options=(*wish.node_options, *options))
-            self._start([coordinator], started)
-            self._start(self._wanted(state, wish), started)
+            plan = planned(state, wish, self.folder)
+            if plan.etcd:
+                find_etcd()
+            self.folder.save(structs.replace(state, catalogue=plan.catalogue))
+            for group in in_order(plan):
+                plan = self._start(group, plan, started)
             view = asyncio.run(self._view(wait_s=UP_TIMEOUT_S if wish.waits else 0.0))
             return replace(view, started=tuple(started))
 
@@ -151,10 +131,12 @@ class LocalCluster:
         with self._locked():
             state = self.folder.load()
             running = [each for each in state.members if each.state is not ProcessState.GONE]
-            left = end(
-                [each.process for each in running if each.process is not None],
-                patience_s=END_PATIENCE_S,
-            )
+            # Those that keep the catalogue last: others write their last words into it.
+            left = []
+            for keeps in (False, True):
+                group = [each for each in running if _keeps_catalogue(each) is keeps]
+                processes = [each.process for each in group if each.process is not None]
+                left += end(processes, patience_s=END_PATIENCE_S)
             if left:
                 raise ClusterProblem(
                     f"processes cannot be ended: {', '.join(str(each.pid) for each in left)}"
@@ -169,7 +151,9 @@ class LocalCluster:
         """Start members again with their data, at their old addresses."""
         with self._locked(), self._undone_on_failure() as started:
             state = self.folder.require()
-            self._start([state.member(name) for name in names], started)
+            wanted = [state.member(name) for name in names]
+            for group in in_order(state):
+                state = self._start([each for each in group if each in wanted], state, started)
             view = asyncio.run(self._view(wait_s=UP_TIMEOUT_S))
             return replace(view, started=tuple(started))
 
@@ -195,86 +179,22 @@ class LocalCluster:
 
     # -- starting --------------------------------------------------------------------------------
 
-    def _read_options(self, state: ClusterState, wish: UpWish) -> tuple[str, ...]:
-        """Return what coordinator and nodes are told of read keys; new nodes as the others."""
-        has_keys = state.coordinator is not None and "--read-keys" in state.coordinator.options
-        if wish.signed_reads and state.coordinator is not None and not has_keys:
-            raise UsageError(
-                "this cluster was made without signed reads",
-                hint="make another one: storage-server cluster up --signed-reads --dir OTHER",
-            )
-        if not wish.signed_reads and not has_keys:
-            return ()
-        return ("--read-keys", str(self.folder.read_keys()))
-
-    def _wanted(self, state: ClusterState, wish: UpWish) -> list[Member]:
-        """Return the nodes, and the gateway if there is to be one."""
-        nodes = list(state.nodes)
-        for number in range(len(nodes) + 1, (wish.nodes or len(nodes) or NODES_DEFAULT) + 1):
-            port = wish.base_port + number if wish.base_port else 0
-            url = f"http://127.0.0.1:{port}"
-            nodes.append(Member(name=f"node-{number}", url=url, options=wish.node_options))
-        if state.gateway is not None:
-            return [*nodes, state.gateway]
-        if not wish.gateway:
-            return nodes
-        port = wish.base_port + _GATEWAY_PORT_OFFSET if wish.base_port else 0
-        return [*nodes, Member(name=GATEWAY, url=f"http://127.0.0.1:{port}")]
-
-    def _start(self, members: Sequence[Member], started: dict[str, ProcessId]) -> None:
-        """Start those that do not run, all at once; return when each has said it is ready."""
+    def _start(
+        self, members: Sequence[Member], plan: ClusterState, started: dict[str, ProcessId]
+    ) -> ClusterState:
+        """Start those that do not run, all at once; return the plan when all are ready."""
         begun = []
         for member in members:
             if member.state is ProcessState.GONE:
+                self._say(f"starting {member.name}")
                 with interrupts_put_off():
-                    process = started[member.name] = self._spawn(member)
+                    process = started[member.name] = launch(member, plan, self.folder)
                     begun.append(self._save(structs.replace(member, process=process)))
+            else:
+                self._save(member)
         for member in begun:
-            self._save(self._wait_until_ready(member))
-
-    def _spawn(self, member: Member) -> ProcessId:
-        coordinator = self.folder.load().coordinator
-        reports_to = ["--coordinator", coordinator.url] if coordinator else []
-        data = ["--data", str(self.folder.data(member.name))]
-        words = {
-            COORDINATOR: ["storage_server", "coordinator", *data],
-            GATEWAY: ["smart_client", "serve", *reports_to],
-        }.get(member.name, ["storage_server", "node", "--id", member.name, *data, *reports_to])
-        command = [sys.executable, "-m", *words, "--json"]
-        command += ["--listen", f"127.0.0.1:{member.port}", *member.options]
-        self._say(f"starting {member.name}")
-        return start_detached(
-            command,
-            output=self.folder.output(member.name),
-            errors=self.folder.log(member.name),
-            environment=os.environ,
-        )
-
-    def _wait_until_ready(self, member: Member) -> Member:
-        """Return the member with the address that its ready line names. Raises: ClusterProblem."""
-        assert member.process is not None
-        deadline_s = time.monotonic() + READY_TIMEOUT_S
-        while True:
-            is_gone = state_of(member.process) is ProcessState.GONE
-            said = _first_line(self.folder.output(member.name))
-            if said.get("event") == "ready":
-                return structs.replace(member, url=str(said["url"]))
-            if is_gone:
-                raise self._did_not_start(member, said)
-            if time.monotonic() >= deadline_s:
-                raise ClusterProblem(
-                    f"{member.name} is not ready after {READY_TIMEOUT_S:g} s",
-                    hint=f"its log: {self.folder.log(member.name)}",
-                )
-            time.sleep(_POLL_S)
-
-    def _did_not_start(self, member: Member, said: dict[str, object]) -> ClusterProblem:
-        error = said.get("error")
-        reason = error.get("message") if isinstance(error, dict) else "it said nothing"
-        return ClusterProblem(
-            f"{member.name} did not start: {reason}",
-            hint=f"its log: {self.folder.log(member.name)}",
-        )
+            plan = plan.with_member(self._save(wait_until_ready(member, self.folder)))
+        return plan
 
     @contextlib.contextmanager
     def _undone_on_failure(self) -> Iterator[dict[str, ProcessId]]:
@@ -310,13 +230,18 @@ class LocalCluster:
     # -- looking ---------------------------------------------------------------------------------
 
     async def _view(self, *, wait_s: float) -> ClusterView:
-        """Return the cluster, once every node that runs is up at the coordinator or time is up."""
+        """Return the cluster, once every node that runs is up everywhere or time is up."""
         state = self.folder.require()
-        assert state.coordinator is not None
         deadline_s = time.monotonic() + wait_s
-        async with _client(state.coordinator) as client:
+        async with contextlib.AsyncExitStack() as stack:
+            clients = {
+                each.name: await stack.enter_async_context(
+                    CoordinatorClient([each.url], timeout_s=COORDINATOR_TIMEOUT_S)
+                )
+                for each in state.coordinators
+            }
             while True:
-                view = await self._look(state, state.coordinator, client)
+                view = await self._look(state, clients)
                 waiting = any(
                     node.process is ProcessState.RUNNING and node.state != "up"
                     for node in view.nodes
@@ -326,18 +251,37 @@ class LocalCluster:
                 await asyncio.sleep(_POLL_S)
 
     async def _look(
-        self, state: ClusterState, coordinator: Member, client: CoordinatorClient
+        self, state: ClusterState, clients: Mapping[str, CoordinatorClient]
     ) -> ClusterView:
-        heard: dict[str, str] = {}
-        if coordinator.state is ProcessState.RUNNING:
-            with contextlib.suppress(EvenflowError):  # then nothing is known of the nodes
-                heard = {each.record.id: each.state for each in await client.nodes()}
+        running = [each for each in state.coordinators if each.state is ProcessState.RUNNING]
+        heard = await asyncio.gather(*(_heard_by(clients[each.name]) for each in running))
+        nodes = []
+        for node in state.nodes:
+            states = [found.get(node.name) for found in heard if found is not None]
+            # What not all agree on is not counted on.
+            word = next((each for each in states if each != "up"), "up") if states else None
+            nodes.append(MemberView(node, node.state, word))
+        coordinators = [MemberView(each, each.state) for each in state.coordinators]
         return ClusterView(
             directory=self.folder.path,
-            coordinator=MemberView(coordinator, coordinator.state),
-            nodes=tuple(MemberView(node, node.state, heard.get(node.name)) for node in state.nodes),
+            catalogue=state.catalogue,
+            coordinators=tuple(coordinators),
+            nodes=tuple(nodes),
+            etcd=tuple(MemberView(each, each.state) for each in state.etcd),
             gateway=MemberView(state.gateway, state.gateway.state) if state.gateway else None,
         )
+
+
+async def _heard_by(client: CoordinatorClient) -> dict[str, str] | None:
+    """Return the nodes' states at one coordinator; None: it does not answer."""
+    try:
+        return {each.record.id: each.state for each in await client.nodes()}
+    except EvenflowError:
+        return None
+
+
+def _keeps_catalogue(member: Member) -> bool:
+    return member.kind in (MemberKind.NODE, MemberKind.ETCD)
 
 
 def _signal(member: Member, number: signal.Signals) -> bool:
@@ -346,12 +290,6 @@ def _signal(member: Member, number: signal.Signals) -> bool:
         return False
     wait_for(member.process, _STATE_AFTER[number], timeout_s=END_PATIENCE_S)
     return True
-
-
-@contextlib.asynccontextmanager
-async def _client(coordinator: Member) -> AsyncIterator[CoordinatorClient]:
-    async with CoordinatorClient([coordinator.url], timeout_s=2.0) as client:
-        yield client
 
 
 async def _set_limits(member: Member, limits: dict[str, float | None]) -> None:
@@ -366,18 +304,3 @@ async def _set_limits(member: Member, limits: dict[str, float | None]) -> None:
         ) from error
     finally:
         await link.close()
-
-
-def _first_line(path: Path) -> dict[str, object]:
-    """Return the JSON object in a file's first line; empty while there is none."""
-    try:
-        line, newline, _ = path.read_text(encoding="utf-8").partition("\n")
-    except FileNotFoundError:
-        return {}
-    if not newline:
-        return {}
-    try:
-        said = json.loads(line)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from redundancy.errors import ExitCode, UsageError
 from redundancy.quantities import parse_size
 from redundancy.terminal import Terminal
-from storage_server.cluster import ClusterView, LocalCluster, MemberView, UpWish
+from storage_server.cluster import ClusterView, LocalCluster, MemberView
+from storage_server.cluster_plan import UpWish
 from storage_server.node.config import parse_rate
 from storage_server.processes import ProcessState
 from storage_server.tables import table
@@ -17,6 +18,8 @@ def up(args: argparse.Namespace, terminal: Terminal) -> int:
     """Start a cluster, or what of it does not run."""
     if args.nodes is not None and args.nodes < 1:
         raise UsageError("a cluster has at least 1 node")
+    if args.coordinators is not None and args.coordinators < 1:
+        raise UsageError("a cluster has at least 1 coordinator")
     if args.capacity:
         parse_size(args.capacity)  # said now rather than by every node
     wish = UpWish(
@@ -26,6 +29,8 @@ def up(args: argparse.Namespace, terminal: Terminal) -> int:
         gateway=args.gateway,
         signed_reads=args.signed_reads,
         policy=args.policy,
+        catalogue=args.catalogue,
+        coordinators=args.coordinators,
         node_options=("--capacity", args.capacity) if args.capacity else (),
     )
     view = _cluster(args, terminal).up(wish)
@@ -104,7 +109,7 @@ def _show(view: ClusterView, terminal: Terminal, *, is_asked_to_wait: bool = Tru
     terminal.result({"cluster": _as_json(view)}, _as_text(view))
     if view.is_healthy or not is_asked_to_wait:
         return ExitCode.OK
-    runs = view.coordinator.process is ProcessState.RUNNING
+    runs = any(each.process is ProcessState.RUNNING for each in view.coordinators)
     return ExitCode.PARTIAL if runs else ExitCode.TEMPORARY
 
 
@@ -115,11 +120,18 @@ def _as_json(view: ClusterView) -> dict[str, object]:
     return {
         "dir": str(view.directory),
         "healthy": view.is_healthy,
+        "catalogue": view.catalogue,
         "coordinator": _facts(view, view.coordinator),
+        "coordinators": [_named(view, each) for each in view.coordinators],
+        "etcd": [_named(view, each) for each in view.etcd],
         "nodes": nodes,
         "gateway": _facts(view, view.gateway) if view.gateway else None,
         "started": list(view.started),
     }
+
+
+def _named(view: ClusterView, each: MemberView) -> dict[str, object]:
+    return {"id": each.member.name, **_facts(view, each)}
 
 
 def _facts(view: ClusterView, each: MemberView) -> dict[str, object]:
@@ -134,7 +146,7 @@ def _facts(view: ClusterView, each: MemberView) -> dict[str, object]:
 
 
 def _as_text(view: ClusterView) -> str:
-    rows = [_row(each, "") for each in (view.coordinator,)]
+    rows = [_row(each, "") for each in (*view.coordinators, *view.etcd)]
     rows += [_row(each, each.state or "not known") for each in view.nodes]
     rows += [_row(view.gateway, "")] if view.gateway else []
     lines = [table(("NAME", "PROCESS", "STATE", "URL", "PID"), rows), _verdict(view)]
@@ -149,13 +161,21 @@ def _row(each: MemberView, state: str) -> Sequence[str]:
 
 def _verdict(view: ClusterView) -> str:
     """Return how it is, and what to do next."""
-    if view.coordinator.process is not ProcessState.RUNNING:
-        return f"the coordinator is {view.coordinator.process}. next: storage-server cluster up"
+    away = [
+        each
+        for each in (*view.coordinators, *view.etcd)
+        if each.process is not ProcessState.RUNNING
+    ]
+    for each in away:
+        verb = "thaw" if each.process is ProcessState.FROZEN else "start"
+        name = each.member.name
+        return f"{name} is {each.process}. next: storage-server cluster {verb} {name}"
     missing = view.missing
     if view.gateway is not None and view.gateway.process is not ProcessState.RUNNING:
         return f"the gateway is {view.gateway.process}. next: storage-server cluster up"
     if not missing:
-        return f"all {len(view.nodes)} nodes are up. coordinator: {view.coordinator.member.url}"
+        urls = ",".join(each.member.url for each in view.coordinators)
+        return f"all {len(view.nodes)} nodes are up. coordinator: {urls}"
     steps = [
         f"storage-server cluster {verb} {' '.join(names)}"
         for verb, process in (("thaw", ProcessState.FROZEN), ("start", ProcessState.GONE))

@@ -1,7 +1,8 @@
 """What a local cluster's directory says of it.
 
 DIR/cluster.json   which processes there are and where they listen
-DIR/coordinator    the catalogue
+DIR/coordinator    the catalogue, if it is a file
+DIR/etcd-1 ...     the catalogue, if etcd keeps it
 DIR/node-1 ...     a node's fragments
 DIR/read-keys      who may read, if reading is signed
 DIR/logs           NAME.out: ready line, NAME.log: the log
@@ -11,6 +12,7 @@ import contextlib
 import os
 import secrets
 import shutil
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -33,6 +35,15 @@ class ClusterProblem(EvenflowError):
     exit_code = ExitCode.TEMPORARY
 
 
+class MemberKind(StrEnum):
+    """What a process does in a cluster."""
+
+    ETCD = "etcd"
+    COORDINATOR = "coordinator"
+    NODE = "node"
+    GATEWAY = "gateway"
+
+
 class Member(msgspec.Struct, frozen=True, kw_only=True):
     """One process of the cluster, whether it runs or not."""
 
@@ -40,6 +51,11 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     process: ProcessId | None = None  # None: ended on purpose
     options: tuple[str, ...] = ()  # on its command line besides the usual ones
+
+    @property
+    def kind(self) -> MemberKind:
+        """What it does: the first word of its name says so."""
+        return MemberKind(self.name.partition("-")[0])
 
     @property
     def port(self) -> int:
@@ -80,11 +96,33 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
     coordinator: Member | None = None
     nodes: tuple[Member, ...] = ()
     gateway: Member | None = None  # where players get videos; only if somebody asked for it
+    catalogue: str = "sqlite"  # or chunkpaxos, etcd
+    more_coordinators: tuple[Member, ...] = ()
+    etcd: tuple[Member, ...] = ()
+
+    @property
+    def coordinators(self) -> tuple[Member, ...]:
+        """All of them, the first first."""
+        return (self.coordinator, *self.more_coordinators) if self.coordinator else ()
+
+    @property
+    def coordinator_urls(self) -> tuple[str, ...]:
+        """Where they listen."""
+        return tuple(each.url for each in self.coordinators)
+
+    @property
+    def catalogue_options(self) -> tuple[str, ...]:
+        """What coordinators are told of where the catalogue is; the same for all."""
+        if self.coordinator is None or "--catalogue" not in self.coordinator.options:
+            return ()
+        at = self.coordinator.options.index("--catalogue")
+        return self.coordinator.options[at : at + 2]
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """All of them, the coordinator first."""
-        return tuple(each for each in (self.coordinator, *self.nodes, self.gateway) if each)
+        """All of them, the coordinators first."""
+        gateway = (self.gateway,) if self.gateway else ()
+        return (*self.coordinators, *self.etcd, *self.nodes, *gateway)
 
     def member(self, name: str) -> Member:
         """Return a member by name. Raises: UsageError."""
@@ -98,13 +136,12 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True):
         """Return the state with one member changed or added."""
         if changed.name in (COORDINATOR, GATEWAY):
             return msgspec.structs.replace(self, **{changed.name: changed})
-        names = [each.name for each in self.nodes]
-        nodes = list(self.nodes)
-        if changed.name in names:
-            nodes[names.index(changed.name)] = changed
-        else:
-            nodes.append(changed)
-        return msgspec.structs.replace(self, nodes=tuple(nodes))
+        field = {
+            MemberKind.COORDINATOR: "more_coordinators",
+            MemberKind.ETCD: "etcd",
+        }.get(changed.kind, "nodes")
+        members = {each.name: each for each in getattr(self, field)} | {changed.name: changed}
+        return msgspec.structs.replace(self, **{field: tuple(members.values())})
 
 
 class ClusterFolder:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage_server.coordinator.config import DEFAULT_LISTEN
-from storage_server.node.config import read_token
+from storage_server.node.config import coordinator_urls, read_token
 
 COORDINATOR_VARIABLE = "STORAGE_SERVER_COORDINATOR"
 TOKEN_FILE_VARIABLE = "STORAGE_SERVER_TOKEN_FILE"
@@ -25,9 +25,9 @@ class AdminConfig:
 
         Raises: ConfigError, OSError.
         """
-        named = args.coordinator or os.environ.get(COORDINATOR_VARIABLE, "").split()
+        words = args.coordinator or os.environ.get(COORDINATOR_VARIABLE, "").split()
         return cls(
-            coordinators=tuple(named) or (f"http://{DEFAULT_LISTEN}",),
+            coordinators=coordinator_urls(words) or (f"http://{DEFAULT_LISTEN}",),
             token=token_from_args(args),
         )
 
@@ -44,7 +44,7 @@ def add_admin_arguments(parser: argparse.ArgumentParser) -> None:
         "--coordinator",
         action="append",
         default=[],
-        metavar="URL",
+        metavar="URL[,URL]",
         help=f"may be repeated; default: ${COORDINATOR_VARIABLE} or http://{DEFAULT_LISTEN}",
     )
     parser.add_argument(

@@ -23,12 +23,17 @@ CONNECT_TIMEOUT_S = 2.0
 ROUNDS = 3  # over all coordinators
 PAUSE_S = 0.1  # between rounds; doubles
 
+# With several coordinators one that hangs is not waited for longer than this before the next is
+# asked; in the second round all get the whole time.
+FIRST_TRY_S = 1.0
+
 
 class CoordinatorClient:
     """Responsible for asking any live coordinator.
 
-    Reads are retried elsewhere after any transport error. A write is retried only when it surely
-    did not arrive (no connection): after a lost answer the caller must look before repeating.
+    Reads, and writes that may arrive twice, are retried elsewhere after any transport error. Other
+    writes are retried only when they surely did not arrive (no connection): after a lost answer
+    the caller must look before repeating. Who answered last is asked first the next time.
     """
 
     def __init__(
@@ -76,7 +81,7 @@ class CoordinatorClient:
 
     async def create_video(self, wish: wire.CreateVideo) -> wire.VideoRecord:
         """Announce an upload, or find the unfinished one of the same name and size."""
-        return await self._send("POST", "/v1/videos", wish, wire.VideoRecord)
+        return await self._send("POST", "/v1/videos", wish, wire.VideoRecord, repeatable=True)
 
     async def place(self, name: str, wish: wire.PlaceChunks) -> wire.Placements:
         """Ask where a group's chunks should go."""
@@ -86,7 +91,7 @@ class CoordinatorClient:
     async def store_group(self, name: str, number: int, group: wire.StoreGroup) -> int:
         """Record where a group's chunks lie; return the register's new version."""
         path = f"/v1/videos/{quote(name)}/groups/{number}"
-        answer = await self._send("PUT", path, group, dict[str, int])
+        answer = await self._send("PUT", path, group, dict[str, int], repeatable=True)
         return answer["version"]
 
     async def groups(self, name: str, rendition: str = "original") -> tuple[wire.StoredGroup, ...]:
@@ -101,7 +106,9 @@ class CoordinatorClient:
 
     async def delete_video(self, name: str) -> wire.Deleted:
         """Remove a video; its fragments are dropped by and by."""
-        return await self._send("DELETE", f"/v1/videos/{quote(name)}", None, wire.Deleted)
+        gone = wire.Deleted(name=name, fragments=0, stored_bytes=0)
+        path = f"/v1/videos/{quote(name)}"
+        return await self._send("DELETE", path, None, wire.Deleted, repeatable=True, if_gone=gone)
 
     async def count_view(self, name: str, view: wire.CountView) -> None:
         """Report a playback; the coordinator counts it once."""
@@ -188,35 +195,35 @@ class CoordinatorClient:
         answer: type[Answer],
         *,
         repeatable: bool = False,
+        if_gone: Answer | None = None,
     ) -> Answer:
+        """Ask until one answers.
+
+        Args:
+            if_gone: the answer when somebody says 404 after another may have done it already.
+        """
         data = None if body is None else wire.encode(body)
-        headers: Mapping[str, str] = {} if data is None else {"Content-Type": "application/json"}
         trouble = ""
         answered: EvenflowError | None = None  # what a coordinator that did answer said
+        is_doubtful = False
         pause_s = PAUSE_S
         for attempt in range(ROUNDS):
             if attempt:
                 await asyncio.sleep(pause_s)
                 pause_s *= 2
             for url in list(self._urls):
-                try:
-                    response = await self._http.request(
-                        method, url + path, content=data, headers=headers
-                    )
-                except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                    trouble = f"{url}: {type(error).__name__}"
+                patience = self._patience(is_hasty=repeatable and not attempt)
+                response, trouble, was_sent = await self._ask(method, url, path, data, patience)
+                if response is None:
+                    is_doubtful |= was_sent
+                    self._prefer_another(url)
+                    if was_sent and not repeatable:
+                        raise _may_have_taken_it(url, method)
                     continue
-                except httpx.TransportError as error:
-                    trouble = f"{url}: {type(error).__name__}"
-                    if repeatable:
-                        continue
-                    raise CoordinatorUnreachable(
-                        f"coordinator {url} did not answer a {method}; it may or may not have "
-                        "taken it",
-                        hint="look at the state (`smart-client ls`) before repeating",
-                    ) from error
                 if not response.is_error:
                     return wire.decode(response.content, answer)
+                if response.status_code == 404 and is_doubtful and if_gone is not None:
+                    return if_gone
                 answered = error_from_answer(response.status_code, response.content, url + path)
                 if response.status_code < 500 or not repeatable or len(self._urls) == 1:
                     raise answered
@@ -230,6 +237,35 @@ class CoordinatorClient:
             detail={"last try": trouble},
         )
 
+    async def _ask(
+        self, method: str, url: str, path: str, data: bytes | None, patience: httpx.Timeout
+    ) -> tuple[httpx.Response | None, str, bool]:
+        """Return the response; if there is none, why, and whether the request may have arrived."""
+        headers: Mapping[str, str] = {} if data is None else {"Content-Type": "application/json"}
+        try:
+            response = await self._http.request(
+                method, url + path, content=data, headers=headers, timeout=patience
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            return None, f"{url}: {type(error).__name__}", False
+        except httpx.TransportError as error:
+            return None, f"{url}: {type(error).__name__}", True
+        return response, "", True
+
+    def _patience(self, *, is_hasty: bool) -> httpx.Timeout:
+        patience = self._http.timeout
+        if not is_hasty or len(self._urls) == 1 or (patience.read or 0.0) <= FIRST_TRY_S:
+            return patience
+        return httpx.Timeout(FIRST_TRY_S)
+
     def _prefer_another(self, url: str) -> None:
-        self._urls.remove(url)
-        self._urls.append(url)
+        if url in self._urls:
+            self._urls.remove(url)
+            self._urls.append(url)
+
+
+def _may_have_taken_it(url: str, method: str) -> CoordinatorUnreachable:
+    return CoordinatorUnreachable(
+        f"coordinator {url} did not answer a {method}; it may or may not have taken it",
+        hint="look at the state (`smart-client ls`) before repeating",
+    )

@@ -1,7 +1,7 @@
 """What the catalogue holds, added up, so that a question about all videos does not read them all.
 
-One coordinator keeps it up to date by its own writes; what another coordinator of the same
-catalogue wrote is seen at the next start. Nothing here decides where a fragment lies.
+One coordinator keeps it up to date by its own writes, and by following what others of the same
+catalogue wrote. Nothing here decides where a fragment lies.
 """
 
 from collections import defaultdict
@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from redundancy.rows import RowGeometry
 from smart_client import wire
 from storage_server.coordinator.layouts import ChunkShape
-from storage_server.coordinator.registers import Registers, Trash, parse_group_key
+from storage_server.coordinator.registers import (
+    Registers,
+    Trash,
+    groups_prefix,
+    parse_group_key,
+)
+
+_VIDEO = wire.VideoRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ class Library:
         self.videos: dict[str, wire.VideoRecord] = {}  # by name
         self.trash: set[str] = set()  # ids of videos that are being deleted
         self.version = 0  # grows with every change
+        self._turn = ""  # the video whose groups were read again last
         self.stored_bytes = 0  # of all fragments
         self.video_bytes = 0  # of all chunks
         self._groups: dict[str, GroupTotals] = {}
@@ -98,6 +106,40 @@ class Library:
         for video in await registers.scan("video/", wire.VideoRecord):
             if video.record.id not in self.trash:
                 self.put_video(video.record)
+
+    async def follow(self, registers: Registers) -> None:
+        """Read what others wrote: all videos, and the groups of those that changed.
+
+        And of one more in turn, whose fragments may have been moved.
+        """
+        trash, before = set(self.trash), dict(self.videos)
+        in_trash = {each.record.id for each in await registers.scan("trash/", Trash)}
+        self.trash -= trash - in_trash
+        self.trash |= in_trash
+        found = {each.record.name: each.record for each in await registers.scan("video/", _VIDEO)}
+        for name in before.keys() - found.keys():
+            if self.videos.get(name) is before[name]:
+                self.drop_video(name)
+                for key in list(self._by_video.get(before[name].id, ())):
+                    self.drop_group(key)
+        for record in found.values():
+            known = self.videos.get(record.name)
+            if record.id not in self.trash and known == before.get(record.name):
+                if known != record:
+                    self.put_video(record)
+                if known != record or record.state == "uploading":
+                    await self._read_groups(registers, record.id)
+        if found:
+            self._turn = min((each for each in found if each > self._turn), default=min(found))
+            await self._read_groups(registers, found[self._turn].id)
+
+    async def _read_groups(self, registers: Registers, video_id: str) -> None:
+        known = set(self._by_video.get(video_id, ()))
+        groups = await registers.scan(groups_prefix(video_id), wire.GroupRecord)
+        for group in groups:
+            self.put_group(group.key, group.record, group.version)
+        for key in known - {group.key for group in groups}:
+            self.drop_group(key)
 
     def put_video(self, record: wire.VideoRecord) -> None:
         """Take note of a video's register."""

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 # Above this a node takes nothing new: deletes and repairs must still fit.
 FULLNESS_MAX = 0.95
 
+_NODE, _REMOVED = wire.NodeRecord, RemovedNode
+
 # A node that sends heartbeats is not pinged besides; a bit more than two beats late is.
 BEATS_EXPECTED_S = 2.5
 
@@ -67,6 +69,30 @@ class Membership:
             self._records[stored.record.id] = stored.record
             self._detector.watch(stored.record.id, now_s)
         self._changed()
+
+    async def refresh(self) -> None:
+        """Read what other coordinators wrote: nodes that were added, moved or removed."""
+        before, removed_before = dict(self._records), dict(self._removed)
+        removed = {
+            each.record.id: each.record for each in await self._registers.scan("removed/", _REMOVED)
+        }
+        found = {each.record.id: each.record for each in await self._registers.scan("node/", _NODE)}
+        if self._removed == removed_before:
+            self._removed = removed
+        for node in (before.keys() & removed.keys()) - self.draining:
+            if self._records.get(node) is before[node]:
+                self._forget(node)
+        for node, record in found.items():
+            if (
+                node in removed
+                or record == before.get(node)
+                or self._records.get(node) is not (before.get(node))
+            ):
+                continue
+            self._records[node] = record
+            if node not in before:
+                self._tell(self._detector.watch(node, self._clock()))
+            self._changed()
 
     def when_changed(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` whenever a node comes, goes or changes its state."""
@@ -135,11 +161,7 @@ class Membership:
         await self._registers.update(removed_key(node), RemovedNode, lambda _: mark)
         self._removed[node] = mark
         await self._registers.update(node_key(node), wire.NodeRecord, lambda _: None)
-        del self._records[node]
-        self._said.pop(node, None)
-        self._beat_at_s.pop(node, None)
-        self._detector.forget(node)
-        self._changed()
+        self._forget(node)
 
     def declare_lost(self, node: str) -> None:
         """Take the operator's word that a node does not come back. Raises: NodeNotFound."""
@@ -294,6 +316,13 @@ class Membership:
         self._records[record.id] = record
         if known is None:
             self._tell(self._detector.watch(record.id, self._clock()))
+        self._changed()
+
+    def _forget(self, node: str) -> None:
+        del self._records[node]
+        self._said.pop(node, None)
+        self._beat_at_s.pop(node, None)
+        self._detector.forget(node)
         self._changed()
 
     def _tell(self, changes: Sequence[StateChange]) -> None:

@@ -17,6 +17,7 @@ from storage_server.coordinator.failure_detector import (
     FailureDetector,
     NodeState,
 )
+from storage_server.coordinator.following import Follower
 from storage_server.coordinator.keeper.advice import Advisor
 from storage_server.coordinator.keeper.counsel import Counsel
 from storage_server.coordinator.keeper.keeper import Keeper
@@ -102,6 +103,7 @@ class Coordinator:
         self.reporter = StorageReporter(self.library, self.members, self.counsel, advisor)
         self.uptimes = UptimeMeter(self.registers, self.members, wall_clock=time.time)
         self.emptier = NodeEmptier(tools, self.keeper, uploads=self.uploads, placement=placement)
+        self.follower = Follower(self.registers, self.library, self.members, self.views)
         self._surveyed: tuple[tuple[int, int], dict[str, VideoHealth]] = ((-1, -1), {})
         self._surveyed_at_s = float("-inf")
 
@@ -128,6 +130,7 @@ class Coordinator:
                 self.keeper.run,
                 self._flush_views,
                 self._watch_nodes,
+                self.follower.run,
             )
         ]
         try:

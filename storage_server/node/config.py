@@ -3,6 +3,7 @@
 import argparse
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,7 +116,7 @@ class NodeConfig:
             capacity_bytes=parse_size(args.capacity) if args.capacity else None,
             zone=args.zone,
             advertise=tuple(args.advertise),
-            coordinators=tuple(args.coordinator),
+            coordinators=coordinator_urls(args.coordinator),
             token=read_token(Path(args.token_file)) if args.token_file else None,
             read_keys=Path(args.read_keys) if args.read_keys else None,
             insecure=args.insecure,
@@ -144,7 +145,7 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
         "--advertise", action="append", default=[], metavar="URL", help="where others reach it"
     )
     parser.add_argument(
-        "--coordinator", action="append", default=[], metavar="URL", help="may be repeated"
+        "--coordinator", action="append", default=[], metavar="URL[,URL]", help="may be repeated"
     )
     parser.add_argument("--token-file", metavar="FILE", help="secret for writing and admin")
     add_read_keys_argument(parser)
@@ -218,6 +219,12 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
+
+
+def coordinator_urls(words: Iterable[str]) -> tuple[str, ...]:
+    """Return the coordinators that ``--coordinator A,B --coordinator C`` names, each once."""
+    urls = (url.strip().rstrip("/") for word in words for url in word.split(","))
+    return tuple(dict.fromkeys(filter(None, urls)))
 
 
 def read_token(path: Path) -> str:
