@@ -12,6 +12,9 @@ from typing import Any
 
 COMMAND_TIMEOUT_S = 90.0
 
+# Which catalogue new clusters get, as in ``storage-server cluster up --catalogue``.
+CATALOGUE_VARIABLE = "EVENFLOW_CATALOGUE"
+
 
 @dataclass
 class Done:
@@ -31,7 +34,8 @@ class RealCluster:
     """Responsible for one cluster of real processes in ``directory``."""
 
     directory: Path
-    coordinator: str = ""
+    coordinator: str = ""  # where clients go: all of them, separated by commas
+    coordinators: list[dict[str, Any]] = field(default_factory=list)
     nodes: list[dict[str, Any]] = field(default_factory=list)
     is_whole: bool = True
 
@@ -40,11 +44,27 @@ class RealCluster:
         return run("storage_server", "cluster", *words, "--dir", str(self.directory), "--json")
 
     def up(self, count: int = 5, *options: str) -> None:
-        done = self.storage_server("up", "-n", str(count), *options)
+        done = self.storage_server("up", "-n", str(count), *options, *self._wished(options))
         assert done.code == 0, done
-        cluster = done.json["cluster"]
-        self.coordinator = cluster["coordinator"]["url"]
+        self._take(done.json["cluster"])
+
+    def _wished(self, options: tuple[str, ...]) -> tuple[str, ...]:
+        """What the environment says of a new cluster's catalogue."""
+        wished = os.environ.get(CATALOGUE_VARIABLE)
+        is_new = not self.nodes and "--catalogue" not in options
+        return ("--catalogue", wished) if wished and is_new else ()
+
+    def _take(self, cluster: dict[str, Any]) -> None:
+        self.coordinators = cluster["coordinators"]
+        self.coordinator = ",".join(each["url"] for each in self.coordinators)
         self.nodes = cluster["nodes"]
+
+    def status(self) -> dict[str, Any]:
+        return self.storage_server("status").json["cluster"]
+
+    def refresh(self) -> None:
+        """Learn who runs now."""
+        self._take(self.status())
 
     def down(self) -> None:
         done = self.storage_server("down", "--purge")
@@ -65,10 +85,12 @@ class RealCluster:
         self.storage_server("thaw", *(node["id"] for node in self.nodes))
         self.up(len(self.nodes))
 
-    def client(self, *words: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Done:
-        """Run ``smart-client WORDS`` against this cluster."""
-        where = ("--coordinator", self.coordinator)
-        return run("smart_client", *words, *where, timeout_s=timeout_s, home=self.directory)
+    def client(
+        self, *words: str, timeout_s: float = COMMAND_TIMEOUT_S, where: str | None = None
+    ) -> Done:
+        """Run ``smart-client WORDS`` against this cluster, or one coordinator of it."""
+        option = ("--coordinator", where or self.coordinator)
+        return run("smart_client", *words, *option, timeout_s=timeout_s, home=self.directory)
 
 
 def clean_environment(home: Path | None = None) -> dict[str, str]:
