@@ -90,7 +90,9 @@ def _add_library_commands(commands: Commands) -> None:
         _add_record_option(parser)
     ls = _add(commands, "ls", LIBRARY, "List the library.", epilog=help_text.LS)
     ls.add_argument("glob", nargs="?", metavar="GLOB", help="only names that match")
-    ls.add_argument("--names", action="store_true", help="names only, one a line")
+    ls.add_argument(
+        "--names", dest="names_only", action="store_true", help="names only, one a line"
+    )
     info = _add(commands, "info", LIBRARY, "Show how a video is stored.", epilog=help_text.INFO)
     info.add_argument("video")
     info.add_argument("--chunks", action="store_true", help="also where every chunk lies")

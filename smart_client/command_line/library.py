@@ -25,7 +25,7 @@ def ls(args: argparse.Namespace, terminal: Terminal) -> int:
             return await library.coordinator.list_videos()
 
     found = [v for v in run_async(work()) if fnmatch.fnmatch(v.name, args.glob or "*")]
-    if args.names:
+    if args.names_only:
         terminal.result(
             {"v": 1, "names": [v.name for v in found]}, "\n".join(v.name for v in found)
         )
