@@ -15,6 +15,7 @@ from smart_client.config import parse_seconds
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 
 # Modules of the commands, loaded when one of theirs is called.
+PUT = "smart_client.command_line.put"
 TRANSFER = "smart_client.command_line.transfer"
 LIBRARY = "smart_client.command_line.library"
 PLAY = "smart_client.command_line.play"
@@ -59,7 +60,7 @@ def make_parser() -> CommandParser:
 
 
 def _add_library_commands(commands: Commands) -> None:
-    put = _add(commands, "put", TRANSFER, "Store video files.", epilog=help_text.PUT)
+    put = _add(commands, "put", PUT, "Store video files.", epilog=help_text.PUT)
     put.add_argument("files", nargs="+", metavar="FILE")
     put.add_argument("--name", help="what to call it (default: the file's name without its suffix)")
     put.add_argument(
@@ -67,6 +68,25 @@ def _add_library_commands(commands: Commands) -> None:
         default="auto",
         metavar="HOW",
         help="auto, rs:3+2 (any 3 of 5 fragments suffice) or rep:3 (3 whole copies)",
+    )
+    put.add_argument(
+        "--ladder",
+        metavar="HEIGHTS",
+        help="also store smaller renditions that players switch between: 720,480,360 or auto",
+    )
+    put.add_argument(
+        "--lifeboat",
+        action="store_true",
+        help="also a tiny rendition in whole copies: it plays from any one node",
+    )
+    put.add_argument(
+        "--encoder",
+        choices=("av", "ffmpeg"),
+        default="av",
+        help="what encodes a ladder: PyAV (default) or the system's ffmpeg",
+    )
+    put.add_argument(
+        "--events", nargs="?", const="-", metavar="FILE", help="progress as JSON lines"
     )
     get = _add(
         commands, "get", TRANSFER, "Fetch a video, byte for byte, verified.", epilog=help_text.GET
@@ -79,6 +99,7 @@ def _add_library_commands(commands: Commands) -> None:
     cat = _add(commands, "cat", TRANSFER, "Write a video to standard output.", epilog=help_text.CAT)
     cat.add_argument("video")
     for parser in (get, cat):
+        _add_rendition_option(parser)
         parser.add_argument("--range", metavar="A-B", help="only these bytes, both ends included")
         parser.add_argument(
             "--patience",
@@ -117,6 +138,10 @@ def _add_play_commands(commands: Commands) -> None:
     player.add_argument(
         "--fail-on-rebuffer", action="store_true", help="exit 10 if playback stalled"
     )
+    _add_rendition_option(player)
+    player.add_argument(
+        "--ladder", action="store_true", help="let the player choose among the renditions (HLS)"
+    )
     player.set_defaults(range=None)
     _add_record_option(player)
     _add_screen_options(player)
@@ -131,6 +156,15 @@ def _add_play_commands(commands: Commands) -> None:
     for parser in (player, server):
         _add_session_options(parser)
         add_connection_options(parser, top=False)
+
+
+def _add_rendition_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rendition",
+        default="original",
+        metavar="NAME",
+        help="of a ladder, such as 480p; see `smart-client info` (default: original)",
+    )
 
 
 def _add_record_option(parser: argparse.ArgumentParser) -> None:

@@ -124,6 +124,13 @@ class DeliveredWrongBytes(SmartClientError):
     exit_code = ExitCode.INTEGRITY
 
 
+class InvalidMedia(SmartClientError):
+    """Bytes that should be a video of a certain kind, and are not."""
+
+    code = "INVALID_MEDIA"
+    exit_code = ExitCode.INTEGRITY
+
+
 class PlayerProblem(SmartClientError):
     """No player was found, or it failed."""
 

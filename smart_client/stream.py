@@ -69,13 +69,18 @@ class VideoStream:
         self._seen_s = 0.0
         self._view_counted = False
 
-    def open_reader(self, offset: int = 0, *, paced: bool = False) -> "StreamReader":
-        """Start reading at a byte offset. A paced reader plays in real time."""
+    def open_reader(
+        self, offset: int = 0, *, paced: bool = False, stop: int | None = None
+    ) -> "StreamReader":
+        """Start reading at a byte offset. A paced reader plays in real time.
+
+        Args: stop: nothing is fetched from there on for this reader; None: to the end.
+        """
         number = self._next_reader
         self._next_reader += 1
         if number == 0:
             self._tell_what_is_kept()
-        self.driver.post(events.ReaderOpened(number, offset, paced))
+        self.driver.post(events.ReaderOpened(number, offset, paced, stop))
         return StreamReader(self, number, offset)
 
     def _tell_what_is_kept(self) -> None:

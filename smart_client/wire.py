@@ -117,7 +117,7 @@ class MediaFacts(_Base, frozen=True, kw_only=True):
 
 
 class RenditionRecord(_Base, frozen=True, kw_only=True):
-    """One encoding of a video. ``original`` is the file byte for byte."""
+    """One encoding of a video: ``original``, the file byte for byte, or one of its ladder."""
 
     name: Name
     size: Count
@@ -125,6 +125,18 @@ class RenditionRecord(_Base, frozen=True, kw_only=True):
     mime: str
     duration_s: Seconds
     chunk_count: Count
+    kind: Annotated[str, msgspec.Meta(pattern=r"^(|video|audio)\Z")] = ""  # empty: no ladder's
+    codecs: str = ""  # as RFC 6381 writes it
+    width: Count = 0
+    height: Count = 0
+    frame_rate: Seconds = 0.0  # pictures a second
+    channels: Count = 0  # of sound
+    peak_bits_per_s: Count = 0  # of the segment that needs most
+    average_bits_per_s: Count = 0
+    init_bytes: Count = 0  # the header, at the beginning of the object
+    index_bytes: Count = 0  # the index of segments, right behind it
+    segment_s: Seconds = 0.0  # of every segment but the last
+    layout: LayoutRecord | None = None  # None: the video's
 
     @property
     def group_count(self) -> int:
@@ -147,6 +159,13 @@ class VideoRecord(_Base, frozen=True, kw_only=True):
     size: Count = 0  # what the uploader announced; 0 for a registered name
     media: MediaFacts = MediaFacts()
     renditions: tuple[RenditionRecord, ...] = ()
+
+    def layout_of(self, rendition: str) -> LayoutRecord | None:
+        """Return how a rendition is to be stored; None: it is not committed."""
+        for each in self.renditions:
+            if each.name == rendition:
+                return each.layout or self.layout
+        return None
 
     def rendition(self, name: str = "original") -> RenditionRecord:
         """Return the rendition of that name, or raise ``RenditionNotFound``."""
@@ -240,6 +259,8 @@ class PlaceChunks(_Base, frozen=True, kw_only=True):
     rendition: Name = "original"
     first_chunk: Count
     count: Annotated[int, msgspec.Meta(ge=1, le=GROUP_CHUNKS)]
+    layout: LayoutRecord | None = None  # None: the video's
+    size: Count = 0  # of these chunks together; 0: as the whole video's
 
 
 class ChunkPlacement(_Base, frozen=True, kw_only=True):
@@ -282,7 +303,7 @@ class Deleted(_Base, frozen=True, kw_only=True):
 
 
 class CommitVideo(_Base, frozen=True, kw_only=True):
-    """Make an uploaded video visible."""
+    """Make an uploaded video visible, or a ready one's further renditions."""
 
     video_id: VideoId
     media: MediaFacts = MediaFacts()

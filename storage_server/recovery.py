@@ -115,6 +115,10 @@ def _recover_video(video_id: str, found: Sequence[FoundFragment]) -> RecoveredVi
             created_at_s = created_at_s or facts.created_at_s
             media = facts.media if label.rendition == "original" else media
     chunks = {each: _chunks_of(each, part) for each, part in renditions.items()}
+    for rung in [part for part in chunks if part != "original"]:
+        # A ladder can be made again, and one that was never finished left fragments too.
+        if not _is_whole(renditions[rung], *chunks[rung]):
+            del renditions[rung], chunks[rung]
     lost = tuple(one for _, gaps in chunks.values() for one in gaps)
     whole = RecoveredVideo(
         id=video_id,
@@ -151,6 +155,18 @@ def _recover_video(video_id: str, found: Sequence[FoundFragment]) -> RecoveredVi
         for start in range(0, len(records), wire.GROUP_CHUNKS)
     }
     return replace(whole, record=record, groups=groups)
+
+
+def _is_whole(
+    part: _Rendition, records: Sequence[wire.ChunkRecord], lost: Sequence[LostChunk]
+) -> bool:
+    """Whether a rendition is there from its first byte to its last."""
+    offset = 0
+    for record in records:
+        if record.offset != offset:
+            return False
+        offset += record.size
+    return part.record is not None and not lost and offset == part.record.size
 
 
 def _trouble_with(renditions: Mapping[str, _Rendition], lost: Sequence[LostChunk]) -> str:

@@ -64,10 +64,16 @@ PUT = """\
 examples:
   smart-client put holiday.mkv
   smart-client put talk.mp4 --name keynote --redundancy rs:6+3
+  smart-client put film.mkv --ladder 720,480,360   smaller renditions too, for slow links
 
 The file is cut into chunks of at most 10 s and about 2 MiB; each is coded, its fragments go to
 different nodes in parallel, and the video appears when every chunk survives the loss of a node.
 Interrupted? Run the same command again: what is stored is not sent twice.
+
+A ladder is encoded after that (by PyAV: pip install 'evenflow[video]'), the smallest rendition
+first, each playable as soon as it is stored; players find it at /hls/NAME/master.m3u8 and
+/dash/NAME/manifest.mpd of `smart-client serve`. Nothing is enlarged. It can be added later, too:
+run put again with the same file.
 """
 
 SERVE = """\

@@ -11,6 +11,7 @@ from redundancy.quantities import size_text
 from redundancy.terminal import Terminal
 from smart_client import wire
 from smart_client.command_line.common import run_async, settings
+from smart_client.ladders import ladder_of
 from smart_client.library import Library
 from smart_client.narration import clock
 from smart_client.storage_report import VideoStorage
@@ -108,6 +109,8 @@ def info(args: argparse.Namespace, terminal: Terminal) -> int:
             ]
         ),
     )
+    if ladder_of(video):
+        terminal.console().print(_rendition_table(video))
     if args.chunks:
         terminal.console().print(_chunk_table(manifest))
     return ExitCode.OK
@@ -146,6 +149,26 @@ def _storage_lines(storage: VideoStorage | None) -> list[str]:
         f"in {storage.renditions} rendition{'' if storage.renditions == 1 else 's'}",
         f"  {told}: {'; '.join(advice.reasons)}",
     ]
+
+
+def _rendition_table(video: wire.VideoRecord) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("RENDITION", "PICTURE", "CODECS", "MBIT/S", "PEAK", "SIZE", "CHUNKS", "LAYOUT"):
+        is_text = name in ("RENDITION", "PICTURE", "CODECS", "LAYOUT")
+        table.add_column(name, justify="left" if is_text else "right")
+    for each in ladder_of(video):
+        picture = f"{each.width}x{each.height} {each.frame_rate:.4g}/s" if each.width else "sound"
+        table.add_row(
+            each.name,
+            picture,
+            each.codecs,
+            f"{each.average_bits_per_s / 1e6:.2f}",
+            f"{each.peak_bits_per_s / 1e6:.2f}",
+            size_text(each.size),
+            str(each.chunk_count),
+            str((each.layout or video.layout).to_layout()),
+        )
+    return table
 
 
 def _chunk_table(manifest: wire.Manifest) -> Table:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import quote
 
 from redundancy.quantities import size_text
 from redundancy.terminal import Terminal
 from smart_client.command_line.common import run_async, settings
 from smart_client.command_line.record import RecordOption
-from smart_client.command_line.transfer import cat
+from smart_client.command_line.transfer import Asked, cat
 from smart_client.config import ClientConfig
 from smart_client.core import events
 from smart_client.core.metrics import Snapshot
@@ -24,6 +25,7 @@ from smart_client.core.playback_buffer import ReaderState
 from smart_client.dashboard import Dashboard, EventLog
 from smart_client.errors import PlayerProblem, QualityMissed
 from smart_client.gateway.app import Gateway
+from smart_client.ladders import require_ladder
 from smart_client.mpv_ipc import MpvLink, with_ipc
 from smart_client.narration import clock, duration_text
 from smart_client.panels import DashboardView
@@ -69,10 +71,11 @@ def play(args: argparse.Namespace, terminal: Terminal) -> int:
     record = RecordOption(args.record)
     with open_screen(args, terminal) as screen:
         if args.player == "none":
-            session = run_async(_play_measured(args.video, args.start, config, screen, record))
+            asked = Asked(args.video, args.rendition)
+            session = run_async(_play_measured(asked, args.start, config, screen, record))
         else:
-            wish = args.player or ""
-            session = run_async(_play_in_player(args.video, wish, config, screen, record))
+            wish = PlayerWish(args.player or "", args.video, args.rendition, args.ladder)
+            session = run_async(_play_in_player(wish, config, screen, record))
         if screen.ndjson is not None:
             EventLog.write_to(screen.ndjson, {"v": 1, "type": "result", "session": session})
     if args.events != "-":
@@ -83,11 +86,11 @@ def play(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 async def _play_measured(
-    name: str, start_s: float, config: ClientConfig, screen: Screen, record: RecordOption
+    asked: Asked, start_s: float, config: ClientConfig, screen: Screen, record: RecordOption
 ) -> dict[str, Any]:
     """Play in real time without a screen, measuring."""
     async with record.library(config) as library:
-        stream = await library.open_stream(name, config)
+        stream = await library.open_stream(asked.video, config, rendition=asked.rendition)
         try:
             offset = stream.session.state.timeline.offset_at(start_s) if start_s else 0
             player = MeasuringPlayer(stream, offset=offset)
@@ -100,17 +103,37 @@ async def _play_measured(
             await stream.close()
 
 
+@dataclass(frozen=True, slots=True)
+class PlayerWish:
+    """What is to be opened in which player."""
+
+    player: str
+    video: str
+    rendition: str
+    ladder: bool  # the player chooses among the renditions
+
+    def url(self, gateway: Gateway) -> str:
+        """Return where the player finds it."""
+        if self.ladder:
+            return f"{gateway.url}/hls/{quote(self.video)}/master.m3u8"
+        return gateway.url_of(self.video, self.rendition)
+
+
 async def _play_in_player(
-    name: str, wish: str, config: ClientConfig, screen: Screen, record: RecordOption
+    wish: PlayerWish, config: ClientConfig, screen: Screen, record: RecordOption
 ) -> dict[str, Any]:
     """Start a gateway on a free port and a player on it."""
     async with record.library(config) as library:
-        await library.manifest(name)  # a wrong name is told before a player opens
+        # A wrong name is told before a player opens.
+        manifest = await library.manifest(wish.video, wish.rendition)
+        if wish.ladder:
+            require_ladder(manifest.video)
         gateway = Gateway(config, library, only_plays=True)
         await gateway.start("127.0.0.1:0")
         try:
-            words = player_command(wish, gateway.url_of(name))
-            screen.terminal.note(f"playing {gateway.url_of(name)} in {words[0]}")
+            url = wish.url(gateway)
+            words = player_command(wish.player, url)
+            screen.terminal.note(f"playing {url} in {words[0]}")
             running = asyncio.create_task(run_followed(words, gateway))
             opened = asyncio.create_task(gateway.first_session())
             await asyncio.wait({running, opened}, return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +141,6 @@ async def _play_in_player(
                 opened.cancel()
                 raise PlayerProblem(f"{words[0]} ended (status {running.result()}) without playing")
             account = opened.result()
-            url = gateway.url_of(name)
             await show_while(running, account.stream, screen, url=url, snapshot=account.snapshot)
             status = running.result() if running.done() and not running.cancelled() else 0
             if status:

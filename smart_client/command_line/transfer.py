@@ -1,4 +1,4 @@
-"""put, get, cat."""
+"""get, cat."""
 
 import argparse
 import contextlib
@@ -7,8 +7,9 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from redundancy.errors import ExitCode, FileMissing, FileProblem, UsageError
+from redundancy.errors import UsageError
 from redundancy.quantities import size_text
 from redundancy.terminal import Terminal
 from smart_client import wire
@@ -17,8 +18,6 @@ from smart_client.command_line.record import RecordOption
 from smart_client.config import ClientConfig
 from smart_client.core.state import SessionConfig
 from smart_client.errors import DeliveredWrongBytes, NameTaken
-from smart_client.ingest.plan_runner import UploadProgress
-from smart_client.ingest.upload import Uploader, UploadResult, check_name
 from smart_client.library import Library
 from smart_client.spool import Spool
 from smart_client.stream import READ_BYTES_MAX
@@ -30,92 +29,11 @@ DOWNLOAD_WINDOW_BYTES = 64 * 1024 * 1024
 DOWNLOAD_PACE = 1000.0
 
 
-# -- put -----------------------------------------------------------------------------------------
+class Asked(NamedTuple):
+    """What is to be read."""
 
-
-def put(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Store files."""
-    if args.name and len(args.files) > 1:
-        raise UsageError("--name goes with a single file")
-    config = settings(args)
-    results: list[UploadResult] = []
-    for word in args.files:
-        path = Path(word)
-        if not path.exists():
-            raise FileMissing(f"no such file: {path}", hint="check the path")
-        if not path.is_file():
-            raise FileProblem(f"{path} is not a regular file", hint="name a video file")
-        name = check_name(args.name or path.stem)
-        results.append(run_async(_put(path, name, args.redundancy, config, terminal)))
-    short = sum(result.missing_fragments for result in results)
-    terminal.result(
-        {"v": 1, "videos": [_stored(result) for result in results]},
-        "\n".join(_stored_text(result) for result in results),
-    )
-    return ExitCode.PARTIAL if short else ExitCode.OK
-
-
-async def _put(
-    path: Path, name: str, redundancy: str, config: ClientConfig, terminal: Terminal
-) -> UploadResult:
-    async with Library(config) as library:
-        with byte_progress(terminal) as bar:
-            task = bar.add_task(path.name, total=None, note="")
-
-            def report(progress: UploadProgress) -> None:
-                note = f"{progress.layout} {progress.stage}"
-                bar.update(
-                    task,
-                    total=progress.total_bytes,
-                    completed=progress.durable_bytes,
-                    note=note,
-                )
-
-            uploader = Uploader(library.coordinator, token=library.token, report=report)
-            return await uploader.put(path, name, redundancy)
-
-
-def _stored(result: UploadResult) -> dict[str, object]:
-    rendition = result.video.rendition()
-    layout = result.video.layout.to_layout()
-    return {
-        "id": result.video.id,
-        "name": result.video.name,
-        "sha256": rendition.sha256,
-        "size": rendition.size,
-        "duration_s": rendition.duration_s,
-        "chunks": result.chunks,
-        "policy": str(layout),
-        "reason": result.video.reason,
-        "stored_bytes": result.stored_bytes,
-        "overhead": round(layout.overhead, 3),
-        "tolerates": layout.tolerates,
-        "missing_fragments": result.missing_fragments,
-        "resumed_chunks": result.resumed_chunks,
-    }
-
-
-def _stored_text(result: UploadResult) -> str:
-    video = result.video
-    layout = video.layout.to_layout()
-    lines = [
-        f"stored '{video.name}': {size_text(video.rendition().size)} in {result.chunks} chunks, "
-        f"{layout} (x{layout.overhead:.2f}, {size_text(result.stored_bytes)} on disk), "
-        f"survives any {layout.tolerates} losses",
-        f"  sha256 {video.rendition().sha256}",
-    ]
-    if video.reason:
-        lines.append(f"  why {layout}: {video.reason}")
-    if result.missing_fragments:
-        lines.append(
-            f"  {result.missing_fragments} fragments found no node: readable, but with less to "
-            "spare\n  next: bring the node back; see `smart-client status`"
-        )
-    lines.append(f"  play it: smart-client play {video.name}")
-    return "\n".join(lines)
-
-
-# -- get and cat ---------------------------------------------------------------------------------
+    video: str
+    rendition: str = "original"
 
 
 def get(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -130,7 +48,8 @@ def get(args: argparse.Namespace, terminal: Terminal) -> int:
         raise NameTaken(f"{target} exists", hint="name another with -o, or add --force")
     record = RecordOption(args.record)
     part = _parse_range(args.range)
-    size = run_async(_get(args.video, target, part, config, terminal=terminal, record=record))
+    asked = Asked(args.video, args.rendition)
+    size = run_async(_get(asked, target, part, config, terminal=terminal, record=record))
     terminal.result(
         {"v": 1, "transfer": {"video": args.video, "file": str(target), "bytes": size}},
         f"{target}: {size_text(size)}" + ("" if args.range else ", sha256 verified"),
@@ -139,7 +58,7 @@ def get(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 async def _get(
-    name: str,
+    asked: Asked,
     target: Path,
     part: tuple[int, int | None],
     config: ClientConfig,
@@ -153,31 +72,31 @@ async def _get(
         on_failure.callback(unfinished.unlink, missing_ok=True)
         spool = Spool.at(unfinished)
         with byte_progress(terminal) as bar:
-            task = bar.add_task(name, total=None, note="")
+            task = bar.add_task(asked.video, total=None, note="")
             async with record.library(config) as library:
                 if part == (0, None):
 
                     async def count(data: bytes) -> None:
                         bar.update(task, advance=len(data))
 
-                    size = await _read_all(library, name, spool, count)
+                    size = await _read_all(library, asked, spool, count)
                 else:
                     spool.close()
-                    size = await _save_range(library, name, part, unfinished)
+                    size = await _save_range(library, asked, part, unfinished)
         os.replace(unfinished, target)
         on_failure.pop_all()
     return size
 
 
 async def _save_range(
-    library: Library, name: str, part: tuple[int, int | None], target: Path
+    library: Library, asked: Asked, part: tuple[int, int | None], target: Path
 ) -> int:
     with target.open("wb") as out:
 
         async def write(data: bytes) -> None:
             out.write(data)
 
-        return await _read_range(library, name, part, write)
+        return await _read_range(library, asked, part, write)
 
 
 def cat(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -187,13 +106,14 @@ def cat(args: argparse.Namespace, terminal: Terminal) -> int:
             "a video on a terminal is noise", hint=f"smart-client cat {args.video} | mpv -"
         )
     record = RecordOption(args.record)
-    run_async(_cat(args.video, _parse_range(args.range), settings(args), record))
+    asked = Asked(args.video, args.rendition)
+    run_async(_cat(asked, _parse_range(args.range), settings(args), record))
     terminal.note(f"{args.video}: done")
     return record.conclude(terminal)
 
 
 async def _cat(
-    name: str, part: tuple[int, int | None], config: ClientConfig, record: RecordOption
+    asked: Asked, part: tuple[int, int | None], config: ClientConfig, record: RecordOption
 ) -> None:
     out = sys.stdout.buffer
 
@@ -203,9 +123,9 @@ async def _cat(
 
     async with record.library(config) as library:
         if part == (0, None):
-            await _read_all(library, name, Spool.nameless(), write)
+            await _read_all(library, asked, Spool.nameless(), write)
         else:
-            await _read_range(library, name, part, write)
+            await _read_range(library, asked, part, write)
 
 
 def _no_view(_: wire.CountView) -> None:
@@ -214,12 +134,12 @@ def _no_view(_: wire.CountView) -> None:
 
 async def _read_range(
     library: Library,
-    name: str,
+    asked: Asked,
     part: tuple[int, int | None],
     take: Callable[[bytes], Awaitable[None]],
 ) -> int:
     """Read bytes [start, stop) of a video; stop None means to its end. Return how many."""
-    stream = await library.open_stream(name, library.config)
+    stream = await library.open_stream(asked.video, library.config, rendition=asked.rendition)
     try:
         start, stop = part
         size = stream.manifest.rendition.size
@@ -234,14 +154,16 @@ async def _read_range(
 
 
 async def _read_all(
-    library: Library, name: str, spool: Spool, take: Callable[[bytes], Awaitable[None]]
+    library: Library, asked: Asked, spool: Spool, take: Callable[[bytes], Awaitable[None]]
 ) -> int:
     """Read a whole video in order; raise DeliveredWrongBytes if it is not what was stored."""
     config = library.config
     session = SessionConfig(
         window_bytes_min=DOWNLOAD_WINDOW_BYTES, cache_bytes_max=2**62, pace=DOWNLOAD_PACE
     )
-    stream = await library.open_stream(name, config, spool=spool, session=session)
+    stream = await library.open_stream(
+        asked.video, config, rendition=asked.rendition, spool=spool, session=session
+    )
     if spool.path is not None:
         stream.on_view = _no_view
     try:
@@ -253,7 +175,7 @@ async def _read_all(
             await take(data)
         if digest.hexdigest() != rendition.sha256:
             raise DeliveredWrongBytes(
-                f"'{name}' does not match its SHA-256",
+                f"'{asked.video}' does not match its SHA-256",
                 hint="the catalogue and the nodes disagree; keep both and report this",
                 detail={"expected": rendition.sha256, "got": digest.hexdigest()},
             )

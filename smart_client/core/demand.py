@@ -31,7 +31,9 @@ class Demand:
             geometry = state.chunks[first].geometry
             byte = state.timeline.byte_in(first, self._offset(reader))
             row = geometry.row_at(max(0, byte))
-            state.chunks[first].wanted |= mask_of(row, geometry.rows - row)
+            rows = self._rows_before(reader, first)
+            if rows > row:
+                state.chunks[first].wanted |= mask_of(row, rows - row)
             self._edges[reader.id] = first + 1
             self._grow(reader)
         self._sort()
@@ -61,7 +63,9 @@ class Demand:
         wake_s = float("inf")
         for reader in state.buffer.readers.values():
             edge = self._edges.get(reader.id, len(state.chunks))
-            if reader.state is ReaderState.PLAYING and edge < len(state.chunks):
+            if edge >= len(state.chunks) or state.timeline.offsets[edge] >= reader.stop:
+                continue
+            if reader.state is ReaderState.PLAYING:
                 ahead_s = state.timeline.starts_s[edge] - state.config.window_s
                 wake_s = min(wake_s, reader.base_s + (ahead_s - reader.base_media_s))
         return wake_s
@@ -101,6 +105,15 @@ class Demand:
     def _position(self, reader: Reader) -> int:
         return self._state.timeline.chunk_at(self._offset(reader))
 
+    def _rows_before(self, reader: Reader, chunk: int) -> int:
+        """Return how many rows of a chunk begin before the reader's stop."""
+        timeline = self._state.timeline
+        geometry = self._state.chunks[chunk].geometry
+        if timeline.offsets[chunk + 1] <= reader.stop:
+            return geometry.rows
+        byte = timeline.byte_in(chunk, reader.stop)
+        return geometry.row_at(byte - 1) + 1 if byte > 0 else 0
+
     def _grow(self, reader: Reader) -> bool:
         state = self._state
         edge = self._edges[reader.id]
@@ -110,10 +123,12 @@ class Demand:
         limit_s = reader.taken_s(state.now_s) + state.config.window_s + EPSILON_S
         limit_bytes = reader.offset + state.config.window_bytes_min
         began = edge
-        while edge < len(state.chunks) and (
-            timeline.starts_s[edge] <= limit_s or timeline.offsets[edge] < limit_bytes
+        while (
+            edge < len(state.chunks)
+            and timeline.offsets[edge] < reader.stop
+            and (timeline.starts_s[edge] <= limit_s or timeline.offsets[edge] < limit_bytes)
         ):
-            state.chunks[edge].wanted = state.chunks[edge].all_rows
+            state.chunks[edge].wanted |= mask_of(0, self._rows_before(reader, edge))
             edge += 1
         self._edges[reader.id] = edge
         return edge > began

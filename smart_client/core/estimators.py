@@ -40,6 +40,10 @@ class RttEstimator:
         self.smoothed_s += RTT_GAIN * error_s
         self.deviation_s += RTT_DEVIATION_GAIN * (abs(error_s) - self.deviation_s)
 
+    def seed(self, smoothed_s: float, deviation_s: float) -> None:
+        """Start from what an earlier session, or another one, measured."""
+        self.smoothed_s, self.deviation_s = smoothed_s, deviation_s
+
     def upper_s(self) -> float:
         """Return the time by which an answer is due unless something is wrong."""
         return self.smoothed_s + 4 * self.deviation_s

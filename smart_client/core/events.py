@@ -25,12 +25,23 @@ class FailureKind(StrEnum):
     SILENT = "silent"  # decided by the session itself: no byte in time
 
 
+class NodeFacts(msgspec.Struct, frozen=True, gc=False):
+    """What one session knows of a node and another may start from."""
+
+    id: NodeName
+    rtt_s: float  # smoothed; 0: never measured
+    rtt_deviation_s: float
+    bytes_per_s: float  # 0: never measured
+    reliability: float
+    is_suspect: bool
+
+
 class Event(msgspec.Struct, frozen=True, tag=True, gc=False):
     """Base of all events."""
 
 
 class ReaderOpened(Event, frozen=True, tag=True, gc=False):
-    """Somebody wants the bytes from ``offset`` on.
+    """Somebody wants the bytes from ``offset`` on, up to ``stop`` (None: to the end).
 
     A *paced* reader plays: it starts when enough is buffered and then takes one second of media a
     second. The other kind (a player over HTTP, a download) takes bytes when it likes and says so
@@ -40,6 +51,7 @@ class ReaderOpened(Event, frozen=True, tag=True, gc=False):
     reader: int
     offset: int
     paced: bool
+    stop: int | None = None
 
 
 class ReaderMoved(Event, frozen=True, tag=True, gc=False):
@@ -188,6 +200,12 @@ class PlacementUnknown(Event, frozen=True, tag=True, gc=False):
     """Nobody could say where fragments lie now."""
 
 
+class NodesRemembered(Event, frozen=True, tag=True, gc=False):
+    """Another session of the same nodes knows more of them than this one."""
+
+    nodes: tuple[NodeFacts, ...]
+
+
 class Tick(Event, frozen=True, tag=True, gc=False):
     """Nothing happened but time; sent at ``next_wakeup_s``."""
 
@@ -215,5 +233,6 @@ AnyEvent = (
     | ProbeFailed
     | PlacementKnown
     | PlacementUnknown
+    | NodesRemembered
     | Tick
 )

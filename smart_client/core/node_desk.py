@@ -37,6 +37,7 @@ class NodeDesk:
             events.Connected: self._connected,
             events.ProbeAnswered: self._probe_answered,
             events.ProbeFailed: self._probe_failed,
+            events.NodesRemembered: self._remembered,
         }
 
     def next_probe_s(self) -> float:
@@ -64,6 +65,14 @@ class NodeDesk:
             node.probing = True
             node.next_probe_s = state.now_s + PROBE_TIMEOUT_S
             state.out.append(commands.Probe(node.index))
+
+    def _remembered(self, event: events.NodesRemembered) -> None:
+        positions = self.state.nodes.positions()
+        for facts in event.nodes:
+            if facts.id in positions:
+                node = self.state.nodes[positions[facts.id]]
+                if not node.pieces and not node.footers_in_flight:
+                    node.remember(facts, self.state.now_s)
 
     def _connected(self, event: events.Connected) -> None:
         node = self.state.nodes[event.node]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from smart_client.core.estimators import RateEstimator, ReliabilityEstimator, RttEstimator
+from smart_client.core.events import NodeFacts
 from smart_client.core.pieces import Piece
 
 # Silence is judged against the node's own round trips, but never faster than this: a scheduling
@@ -125,6 +126,27 @@ class NodeState:
     def bytes_per_s(self) -> float:
         """Return the believed rate, never 0."""
         return max(RATE_MIN_BYTES_PER_S, self.rate.bytes_per_s())
+
+    def facts(self) -> NodeFacts:
+        """Return what another session may start from."""
+        return NodeFacts(
+            id=self.id,
+            rtt_s=self.rtt.smoothed_s,
+            rtt_deviation_s=self.rtt.deviation_s,
+            bytes_per_s=self.rate.bytes_per_s() if self.rate.is_measured else 0.0,
+            reliability=self.reliability.share,
+            is_suspect=self.is_suspect,
+        )
+
+    def remember(self, facts: NodeFacts, now_s: float) -> None:
+        """Start from what another session knows; a suspect is on trial at once."""
+        if facts.rtt_s > 0:
+            self.rtt.seed(facts.rtt_s, facts.rtt_deviation_s)
+        if facts.bytes_per_s > 0:
+            self.rate.seed(facts.bytes_per_s)
+        self.reliability.share = facts.reliability
+        if facts.is_suspect and not self.is_suspect:
+            self.suspect_since_s = self.suspect_until_s = now_s
 
     def backlog_bytes(self) -> int:
         """Return what is still to come of the requests in flight."""

@@ -75,6 +75,7 @@ class Reader:
         "start_media_s",
         "startup_s",
         "state",
+        "stop",
     )
 
     def __init__(
@@ -92,6 +93,7 @@ class Reader:
         self.start_media_s = start_s  # where it began, or jumped to
         self.paced = paced
         self.offset = offset  # everything before it was read (paced: where it started)
+        self.stop = offset  # nothing from there on is wanted
         self.frontier = offset  # everything before it is ready
         self.frontier_s = start_s  # media time of the frontier
         self.base_s = now_s  # instant at which the media time was base_media_s

@@ -31,6 +31,7 @@ class ReaderDesk:
     def _reader_opened(self, event: events.ReaderOpened) -> None:
         state = self.state
         reader = state.buffer.open(event.reader, event.offset, paced=event.paced, now_s=state.now_s)
+        reader.stop = state.timeline.size if event.stop is None else event.stop
         state.buffer.extend(reader, state.chunks)
         self._wishes_changed()
 

@@ -19,6 +19,7 @@ from smart_client.gateway.comparisons import ComparisonDesk
 from smart_client.gateway.desk import Desk
 from smart_client.gateway.edge import BODY_BYTES_MAX, Edge
 from smart_client.gateway.health_api import HealthApi
+from smart_client.gateway.ladder_api import LadderApi
 from smart_client.gateway.library_api import LibraryApi
 from smart_client.gateway.live import Live
 from smart_client.gateway.manifest_shelf import ManifestShelf
@@ -88,9 +89,11 @@ class Gateway:
         self.url = f"http://{shown}:{bound[1]}"
         return self.url
 
-    def url_of(self, name: str) -> str:
+    def url_of(self, name: str, rendition: str = "original") -> str:
         """Return where a player finds a video."""
-        return f"{self.url}/v/{quote(name)}"
+        if rendition == "original":
+            return f"{self.url}/v/{quote(name)}"
+        return f"{self.url}/r/{quote(name)}/{quote(rendition)}"
 
     async def first_session(self) -> SessionAccount:
         """Wait until a player has opened a video."""
@@ -163,6 +166,7 @@ def all_routes(desk: Desk, health: HealthApi) -> Sequence[Route]:
     """Return the table that router and OpenAPI document are made of."""
     return [
         *MediaApi(desk.pool).routes(),
+        *LadderApi(desk).routes(),
         *LibraryApi(desk).routes(),
         *UploadsApi(desk).routes(),
         *SessionsApi(desk).routes(),

@@ -1,4 +1,4 @@
-"""The bytes of videos: ``/v/NAME`` and ``/r/NAME/RENDITION``, over Range, exactly as stored.
+"""The bytes of videos: ``/v/NAME`` and ``/r/NAME/RENDITION[.mp4]``, over Range, exactly as stored.
 
 Once an answer has begun it is never cut short and never turns into an error: a player that meets
 either stops for good (VLC silently, Chromium with PIPELINE_ERROR_READ), while every player waits on
@@ -28,6 +28,11 @@ RANGE = Parameter("Range", str, "one range of bytes: bytes=A-B", "header")
 
 SEND_BYTES = 256 * 1024
 
+# Fetched beyond a segment that is asked for: the next one, so that nodes which are through with
+# this one have something to do. More is waste when the player changes the rendition, and it would
+# take what comes out of the gateway's cache for the speed of its link.
+READ_AHEAD_S = 2.0
+
 
 class MediaApi:
     """Responsible for the routes that players read from."""
@@ -54,6 +59,8 @@ class MediaApi:
 
         return [
             get("/v/{name}", "The original, byte for byte", NAME),
+            # Players refuse segments whose address does not end like a media file's.
+            get("/r/{name}/{rendition}.mp4", "One rendition of a ladder", NAME, RENDITION),
             get("/r/{name}/{rendition}", "One rendition", NAME, RENDITION),
         ]
 
@@ -98,7 +105,11 @@ class MediaApi:
             return
         account = shared.account
         time_at = shared.stream.session.state.timeline.time_at
-        reader = self._pool.open_reader(shared, part.start)
+        rendition = shared.stream.manifest.rendition
+        ahead = _read_ahead_bytes(rendition)
+        stop = None if ahead is None else min(rendition.size, part.stop + ahead)
+        reader = self._pool.open_reader(shared, part.start, stop=stop)
+        close = self._pool.close_reader
         account.views.opened(peer, time.monotonic())
         try:
             while reader.position < part.stop:
@@ -107,10 +118,22 @@ class MediaApi:
                 await response.write(data)
                 account.player_bytes += len(data)
                 account.views.sent(peer, time_at(reader.position) - before_s, time.monotonic())
+            if stop is not None:
+                close = self._pool.close_reader_soon
         except EvenflowError as error:
             # Nothing more can come. Holding is still the kindest: the player keeps what it has.
             log.error("%s: %s", shared.stream.manifest.video.name, error.message)
             await asyncio.Event().wait()
         finally:
             account.views.closed(peer, time.monotonic())
-            self._pool.close_reader(shared, reader)
+            close(shared, reader)
+
+
+def _read_ahead_bytes(rendition: wire.RenditionRecord) -> int | None:
+    """Return how far beyond a request is fetched; None: as far as the session's window.
+
+    Players ask for a ladder's segments one by one and may go on in another rendition.
+    """
+    if not rendition.kind:
+        return None
+    return int(READ_AHEAD_S * rendition.average_bits_per_s / 8)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from smart_client.core.events import NodesRemembered
 from smart_client.gateway.session_account import SessionAccount
 from smart_client.stream import StreamReader, VideoStream
 
@@ -15,8 +16,11 @@ log = logging.getLogger(__name__)
 # Until then the decoded bytes stay in the spool, so nothing is fetched twice.
 IDLE_S = 300.0
 
-# So many videos are kept open at once, the ones used last.
-STREAMS_MAX = 8
+# So many renditions are kept open at once, the ones used last: four players on ladders of six.
+STREAMS_MAX = 24
+
+# A player asks for the next segment as soon as it has one, or seconds later if it has enough.
+NEXT_REQUEST_S = 1.0
 
 
 class StreamKey(NamedTuple):
@@ -36,6 +40,7 @@ class SharedStream:
         self.readers = 0
         self.used_at_s = opened_at_s
         self.has_tail = False
+        self.was_read = False
 
 
 @dataclass(slots=True)
@@ -98,17 +103,40 @@ class StreamPool:
         await self.close_idle(keep=key)
         return shared
 
-    def open_reader(self, shared: SharedStream, offset: int) -> StreamReader:
+    def open_reader(
+        self, shared: SharedStream, offset: int, *, stop: int | None = None
+    ) -> StreamReader:
         """Add a reader.
 
-        The first one of an original also fetches the file's tail, where many keep their index.
+        The first one of an original also fetches the file's tail, where many keep their index. One
+        that finds its stream idle begins with what the stream used last knows of the nodes: a
+        player that changes the rendition does not start cold.
         """
+        if shared.readers == 0:
+            self._remember_nodes(shared)
         shared.readers += 1
-        reader = shared.stream.open_reader(offset)
+        reader = shared.stream.open_reader(offset, stop=stop)
         if not shared.has_tail and shared.key.rendition == "original":
             shared.has_tail = True
             self._fetch_tail(shared)
         return reader
+
+    def close_reader_soon(self, shared: SharedStream, reader: StreamReader) -> None:
+        """Take a reader away when the player's next request had time to come.
+
+        Until then what was asked for ahead of it goes on; given up, it would be asked for again.
+        """
+        self._loop.call_later(NEXT_REQUEST_S, self.close_reader, shared, reader)
+
+    def _remember_nodes(self, shared: SharedStream) -> None:
+        others = [each for each in self._streams.values() if each is not shared and each.was_read]
+        if others:
+            latest = max(others, key=lambda each: (each.readers > 0, each.used_at_s))
+            if latest.used_at_s > shared.used_at_s or latest.readers or not shared.was_read:
+                table = latest.stream.session.state.nodes
+                facts = tuple(node.facts() for node in table.nodes if node.bytes_received)
+                shared.stream.driver.post(NodesRemembered(facts))
+        shared.was_read = True
 
     def close_reader(self, shared: SharedStream, reader: StreamReader) -> None:
         """Take a reader away; its stream stays for a while."""

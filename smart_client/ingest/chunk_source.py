@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from redundancy.backends import best_codec
 from redundancy.fragment_format import ChunkLabel
@@ -16,7 +17,6 @@ from redundancy.fragments import Fragment, build_fragments
 from redundancy.scheme import Layout
 from smart_client import wire
 from smart_client.errors import InvalidRequest
-from smart_client.ingest.probe import Probe
 from smart_client.ingest.segment import Cut
 
 
@@ -34,14 +34,24 @@ class ChunkSource:
     """Responsible for turning one file into chunks; each may be made again later, alone."""
 
     def __init__(
-        self, path: Path, probe: Probe, cuts: Sequence[Cut], video: wire.VideoRecord
+        self,
+        path: Path,
+        described: wire.RenditionRecord,
+        cuts: Sequence[Cut],
+        *,
+        video: wire.VideoRecord,
+        media: wire.MediaFacts,
     ) -> None:
+        """Args: described: the rendition; its checksum is not known yet."""
         self.path = path
-        self.probe = probe
         self.cuts = cuts
         self.video = video
-        self.layout: Layout = video.layout.to_layout()
+        self.media = media
+        self.name = described.name
+        self.size = described.size
+        self.layout: Layout = (described.layout or video.layout).to_layout()
         self.sha256 = ""  # of the whole file, known when the last chunk was read
+        self._described = described
         self._hash = hashlib.sha256()
         self._hashed = 0
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -69,14 +79,7 @@ class ChunkSource:
     def rendition(self) -> wire.RenditionRecord:
         """Return the record of the whole file. Every chunk must have been read."""
         assert self.sha256, "not all chunks were read"
-        return wire.RenditionRecord(
-            name="original",
-            size=self.probe.size,
-            sha256=self.sha256,
-            mime=self.probe.mime,
-            duration_s=self.probe.media.duration_s,
-            chunk_count=len(self.cuts),
-        )
+        return structs.replace(self._described, sha256=self.sha256, chunk_count=len(self.cuts))
 
     def _read(self, number: int) -> bytes:
         cut = self.cuts[number]
@@ -90,7 +93,7 @@ class ChunkSource:
         if cut.offset == self._hashed:
             self._hash.update(data)
             self._hashed += len(data)
-            if self._hashed == self.probe.size:
+            if self._hashed == self.size:
                 self.sha256 = self._hash.hexdigest()
         return data
 
@@ -99,7 +102,7 @@ class ChunkSource:
         cut = self.cuts[number]
         label = ChunkLabel(
             bytes.fromhex(self.video.id),
-            "original",
+            self.name,
             number,
             offset_bytes=cut.offset,
             start_us=round(cut.start_s * 1e6),
@@ -113,6 +116,6 @@ class ChunkSource:
         """Say what a lost catalogue would need: the name always, the whole in the last chunk."""
         facts: dict[str, object] = {"name": self.video.name, "last": False}
         if number == len(self.cuts) - 1:
-            whole = {"rendition": self.rendition(), "media": self.probe.media}
+            whole = {"rendition": self.rendition(), "media": self.media}
             facts |= {"last": True, "created_at_s": self.video.created_at_s, **whole}
         return msgspec.json.encode(facts)

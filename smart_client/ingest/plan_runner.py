@@ -43,7 +43,9 @@ class UploadProgress:
     durable_bytes: int = 0
     stored_bytes: int = 0
     nodes: dict[str, int] = field(default_factory=dict)  # fragments stored by each
-    stage: str = "probing"  # probing, storing, completing, done
+    stage: str = "probing"  # probing, storing, completing, done, or "ladder 480p 34 %"
+    rendition: str = "original"
+    encoded_share: float | None = None  # of a rendition of a ladder; None: nothing is encoded now
 
 
 class PlanRunner:

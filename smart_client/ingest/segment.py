@@ -5,15 +5,23 @@ chunk still has a start and a duration: real deadlines for any file a player can
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from redundancy.rows import CHUNK_BYTES_MAX
+from smart_client.cmaf.index import Segment
 
 # The unit placed, named and hashed: at most ten seconds, about two mebibytes, never over four. A
 # higher bitrate means shorter chunks, not larger ones.
 CHUNK_SECONDS_MAX = 10.0
 CHUNK_BYTES_TARGET = 2 * 1024 * 1024
+
+# Segments that play ten seconds and a little (five of 2.002 s) are one chunk.
+_SECONDS_SLACK = 0.25
+
+# A last chunk of less than this share of the one before is a part of it: small objects cost a
+# request and a register entry as large ones do.
+_TAIL_SHARE_MIN = 0.5
 
 # A cut may move this far from the target to meet a keyframe.
 SNAP_LOW, SNAP_HIGH = 0.5, 1.5
@@ -114,3 +122,46 @@ def _next_cut(offset: int, size: int, clock: ByteClock) -> int:
     near = keys[bisect_left(keys, max(low, offset + 1)) : bisect_right(keys, high)]
     best = min(near, key=lambda key: abs(key - goal), default=goal)
     return max(offset + 1, min(best, size, offset + CHUNK_BYTES_MAX))
+
+
+def plan_segment_cuts(header_bytes: int, segments: Sequence[Segment]) -> list[Cut]:
+    """Cut a rendition object into chunks of whole segments, about ten seconds each.
+
+    Args: header_bytes: of what comes before the first segment; it is a part of the first chunk.
+    """
+    parts = [
+        part for number, each in enumerate(segments) for part in _parts(header_bytes, number, each)
+    ]
+    cuts: list[Cut] = []
+    for part in parts:
+        joined = _joined(cuts[-1], part) if cuts else None
+        is_long = joined is None or joined.duration_s > CHUNK_SECONDS_MAX + _SECONDS_SLACK
+        if joined is None or is_long or joined.size > CHUNK_BYTES_MAX:
+            cuts.append(part)
+        else:
+            cuts[-1] = joined
+    if len(cuts) > 1 and cuts[-1].size < _TAIL_SHARE_MIN * cuts[-2].size:
+        joined = _joined(cuts[-2], cuts[-1])
+        if joined.size <= CHUNK_BYTES_MAX:
+            cuts[-2:] = [joined]
+    return cuts
+
+
+def _parts(header_bytes: int, number: int, segment: Segment) -> Iterator[Cut]:
+    """Yield a segment, in pieces only if it is larger than a chunk may be."""
+    begin = segment.offset - (header_bytes if number == 0 else 0)
+    end = segment.offset + segment.size
+
+    def time_at(offset: int) -> float:
+        share = max(0, offset - segment.offset) / segment.size
+        return segment.start_s + share * segment.duration_s
+
+    while begin < end:
+        stop = min(begin + CHUNK_BYTES_MAX, end)
+        yield Cut(begin, stop - begin, time_at(begin), time_at(stop) - time_at(begin))
+        begin = stop
+
+
+def _joined(first: Cut, second: Cut) -> Cut:
+    end_s = second.start_s + second.duration_s
+    return Cut(first.offset, first.size + second.size, first.start_s, end_s - first.start_s)

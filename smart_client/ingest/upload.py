@@ -20,9 +20,11 @@ from smart_client.errors import Conflict, InvalidRequest
 from smart_client.ingest.chunk_source import ChunkSource, SourceChunk
 from smart_client.ingest.plan_runner import PlanRunner, UploadProgress
 from smart_client.ingest.probe import probe_file
-from smart_client.ingest.segment import ByteClock, plan_cuts
+from smart_client.ingest.segment import ByteClock, Cut, plan_cuts
 from smart_client.ingest.upload_plan import ChunkUpload
 from smart_client.transport.coordinator import CoordinatorClient
+
+ORIGINAL = "original"
 
 # Chunks being sent at once. 8 x 2 MiB x 5/3 is 28 MiB of buffers, enough to keep five nodes busy.
 WINDOW_CHUNKS = 8
@@ -71,7 +73,16 @@ class Uploader:
             )
             video = await self._coordinator.create_video(wish)
             clock = ByteClock(probe.size, probe.media.duration_s, probe.keyframes, probe.media_end)
-            source = ChunkSource(path, probe, plan_cuts(probe.size, clock), video)
+            described = wire.RenditionRecord(
+                name=ORIGINAL,
+                size=probe.size,
+                sha256="",
+                mime=probe.mime,
+                duration_s=probe.media.duration_s,
+                chunk_count=0,
+            )
+            cuts = plan_cuts(probe.size, clock)
+            source = ChunkSource(path, described, cuts, video=video, media=probe.media)
             try:
                 return await self._store(source)
             except InvalidRequest:
@@ -83,15 +94,37 @@ class Uploader:
             await self._runner.close()
             self._executor.shutdown(wait=True, cancel_futures=True)
 
+    async def add_rendition(
+        self,
+        video: wire.VideoRecord,
+        path: Path,
+        described: wire.RenditionRecord,
+        cuts: Sequence[Cut],
+    ) -> UploadResult:
+        """Store ``path`` as a further rendition of a ready video.
+
+        Raises: EvenflowError; Conflict: somebody else added one meanwhile.
+        """
+        source = ChunkSource(path, described, cuts, video=video, media=video.media)
+        try:
+            return await self._store(source)
+        finally:
+            source.close()
+            await self._runner.close()
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
     async def _store(self, source: ChunkSource) -> UploadResult:
         progress = self._runner.progress
         progress.name, progress.layout = source.video.name, str(source.layout)
-        progress.total_bytes, progress.stage = source.probe.size, "storing"
+        progress.total_bytes, progress.stage = source.size, "storing"
+        progress.rendition = source.name
         resumed = await self._find_earlier_work(source)
         for first in range(0, len(source.cuts), wire.GROUP_CHUNKS):
             await self._store_group(source, first)
         commit = wire.CommitVideo(
-            video_id=source.video.id, media=source.probe.media, renditions=(source.rendition(),)
+            video_id=source.video.id,
+            media=source.media,
+            renditions=(*source.video.renditions, source.rendition()),
         )
         video = await self._coordinator.commit_video(source.video.name, commit)
         missing = await self._complete(source)
@@ -101,7 +134,7 @@ class Uploader:
 
     async def _find_earlier_work(self, source: ChunkSource) -> int:
         """Learn which groups an interrupted upload of the same file has recorded."""
-        for stored in await self._coordinator.groups(source.video.name):
+        for stored in await self._coordinator.groups(source.video.name, source.name):
             self._versions[stored.number] = stored.version
             for chunk in stored.group.chunks:
                 self._records[chunk.number] = chunk
@@ -111,8 +144,9 @@ class Uploader:
 
     async def _store_group(self, source: ChunkSource, first: int) -> None:
         numbers = range(first, min(first + wire.GROUP_CHUNKS, len(source.cuts)))
-        if all(number in self._records for number in numbers):
-            await self._compare_group(source, numbers)
+        if all(number in self._records for number in numbers) and await self._is_this(
+            source, numbers
+        ):
             return
         placements = await self._place(source, first)
         for number, place in zip(numbers, placements, strict=True):
@@ -127,22 +161,32 @@ class Uploader:
         await self._runner.wait_for_room(1, patient=False)
         await self._record_group(source, first)
 
-    async def _compare_group(self, source: ChunkSource, numbers: Sequence[int]) -> None:
-        """Make sure that what was recorded earlier is this very file."""
+    async def _is_this(self, source: ChunkSource, numbers: Sequence[int]) -> bool:
+        """Whether what was recorded earlier is this very file. Raises: Conflict: it must be."""
         for number in numbers:
             record, cut = self._records[number], source.cuts[number]
             sha256 = await source.chunk_hash(number, self._executor)
             if (sha256, cut.offset, cut.size) != (record.sha256, record.offset, record.size):
+                if source.name != ORIGINAL:
+                    return False  # another encoder made it; nobody has seen it yet
                 name = source.video.name
                 raise Conflict(
                     f"an unfinished upload of another file is named '{name}'",
                     hint=f"smart-client rm {name}, or choose another --name",
                 )
-            self._runner.progress.durable_bytes += cut.size
+        self._runner.progress.durable_bytes += sum(source.cuts[n].size for n in numbers)
+        return True
 
     async def _place(self, source: ChunkSource, first: int) -> Sequence[wire.ChunkPlacement]:
         count = min(wire.GROUP_CHUNKS, len(source.cuts) - first)
-        wish = wire.PlaceChunks(video_id=source.video.id, first_chunk=first, count=count)
+        wish = wire.PlaceChunks(
+            video_id=source.video.id,
+            rendition=source.name,
+            first_chunk=first,
+            count=count,
+            layout=wire.LayoutRecord.of(source.layout),
+            size=sum(cut.size for cut in source.cuts[first : first + count]),
+        )
         placements = await self._coordinator.place(source.video.name, wish)
         self._runner.connect(placements.nodes)
         return placements.chunks
@@ -169,6 +213,7 @@ class Uploader:
         chunks = tuple(self._records[n] for n in range(first, last))
         group = wire.StoreGroup(
             video_id=source.video.id,
+            rendition=source.name,
             expected_version=self._versions.get(number, 0),
             group=wire.GroupRecord(chunks=chunks),
         )

@@ -98,9 +98,9 @@ class Uploads:
                 f"chunks {wish.first_chunk} to {wish.first_chunk + wish.count - 1} are not of one "
                 f"group of {wire.GROUP_CHUNKS}"
             )
-        layout = video.layout.to_layout()
+        layout = (wish.layout or video.layout).to_layout()
         # The size is known of the whole only; a node that fills up meanwhile refuses by itself.
-        likely_bytes = min(CHUNK_BYTES_MAX, -(-max(video.size, 1) // wish.count))
+        likely_bytes = min(CHUNK_BYTES_MAX, -(-max(wish.size or video.size, 1) // wish.count))
         demand = Demand(layout, first + wish.count, likely_bytes)
         group = f"{video.id}/{wish.rendition}/{number}"
         try:
@@ -123,7 +123,7 @@ class Uploads:
     async def store_group(self, name: str, number: int, wish: wire.StoreGroup) -> int:
         """Record where a group's chunks lie; return the register's new version.
 
-        The same group sent twice is stored once. A ready video's group may gain and move
+        The same group sent twice is stored once. A committed rendition's group may gain and move
         fragments, its chunks stay what they are.
         Raises: VideoNotFound, InvalidRequest, Conflict, OutcomeUnknown.
         """
@@ -134,7 +134,7 @@ class Uploads:
             there = await self._registers.get(key, wire.GroupRecord)
             if there is not None and there.record == wish.group:
                 return there.version
-            if video.state == "ready":
+            if video.layout_of(wish.rendition) is not None:
                 _check_same_chunks(there, wish.group)
             version = await self._registers.write(key, wish.group, wish.expected_version)
             self._library.put_group(key, wish.group, version)
@@ -144,34 +144,24 @@ class Uploads:
     async def commit(self, name: str, wish: wire.CommitVideo) -> wire.VideoRecord:
         """Make an upload visible once every group of every rendition is there.
 
+        A ready video may gain renditions; those it has stay what they are.
+
         Raises: VideoNotFound, InvalidRequest: something is missing or does not fit; Conflict.
         """
         stored = await self._videos.find(name)
         video = _same_video(stored.record, wish.video_id)
-        ready = wire.VideoRecord(
-            id=video.id,
-            name=video.name,
-            state="ready",
-            created_at_s=video.created_at_s,
-            layout=video.layout,
-            reason=video.reason,
-            wish=video.wish,
-            laid_out_at_s=video.laid_out_at_s,
-            size=video.size,
-            media=wish.media,
-            renditions=wish.renditions,
-        )
+        ready = structs.replace(video, state="ready", media=wish.media, renditions=wish.renditions)
         if video.state == "ready":
             if video == ready:
                 return video
-            raise Conflict(f"video '{name}' is complete already, with other contents")
+            _check_only_more(video, ready)
         if wish.renditions[:1] and wish.renditions[0].name != "original":
             raise InvalidRequest("the first rendition is the original")
         if ready.rendition().size != video.size:
             raise InvalidRequest(
                 f"'{name}' was announced with {video.size} bytes, and has {ready.rendition().size}"
             )
-        await self._check_complete(ready)
+        await self._check_complete(ready, video)
         await self._registers.write(stored.key, ready, stored.version)
         self._library.put_video(ready)
         return ready
@@ -281,18 +271,20 @@ class Uploads:
             await self._videos.discard(video.id, video.name)
             raise VideoNotFound(f"video '{video.name}' was deleted meanwhile")
 
-    async def _check_complete(self, video: wire.VideoRecord) -> None:
+    async def _check_complete(self, ready: wire.VideoRecord, before: wire.VideoRecord) -> None:
         expected = set()
-        for rendition in video.renditions:
-            prefix = groups_prefix(video.id, rendition.name)
+        for rendition in ready.renditions[len(before.renditions) :]:
+            prefix = groups_prefix(ready.id, rendition.name)
             groups = await self._registers.scan(prefix, wire.GroupRecord)
             _check_rendition(rendition, groups)
             expected |= {each.key for each in groups}
-        everything = await self._registers.scan(groups_prefix(video.id), wire.GroupRecord)
+        if before.state == "ready":
+            return  # others may be adding a rendition of their own
+        everything = await self._registers.scan(groups_prefix(ready.id), wire.GroupRecord)
         if unused := sorted({each.key for each in everything} - expected):
             raise InvalidRequest(
-                f"'{video.name}' has groups of a rendition that is not committed",
-                hint=f"delete it and upload it again: smart-client rm '{video.name}'",
+                f"'{ready.name}' has groups of a rendition that is not committed",
+                hint=f"delete it and upload it again: smart-client rm '{ready.name}'",
                 detail={"groups": unused[:8]},
             )
 
@@ -330,6 +322,15 @@ def _same_video(video: wire.VideoRecord, video_id: str) -> wire.VideoRecord:
     return video
 
 
+def _check_only_more(video: wire.VideoRecord, ready: wire.VideoRecord) -> None:
+    """Refuse to change what a ready video has. Raises: Conflict."""
+    have = len(video.renditions)
+    names = [each.name for each in ready.renditions]
+    is_more = ready.renditions[:have] == video.renditions and len(set(names)) == len(names)
+    if not is_more or ready.media != video.media:
+        raise Conflict(f"video '{video.name}' is complete already, with other contents")
+
+
 def _check_same_chunks(there: Stored[wire.GroupRecord] | None, group: wire.GroupRecord) -> None:
     """Refuse to change what a ready video consists of. Raises: Conflict."""
 
@@ -338,7 +339,7 @@ def _check_same_chunks(there: Stored[wire.GroupRecord] | None, group: wire.Group
 
     before = [identity(chunk) for chunk in there.record.chunks] if there else []
     if before != [identity(chunk) for chunk in group.chunks]:
-        raise Conflict("the video is complete: its chunks stay what they are")
+        raise Conflict("it is complete: its chunks stay what they are")
 
 
 def _check_rendition(

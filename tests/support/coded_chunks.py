@@ -25,12 +25,13 @@ def coded_chunk(
     generation: int = 0,
     offset: int = 0,
     descriptor: bytes = b'{"name":"kino"}',
+    rendition: str = "original",
 ) -> list[Fragment]:
     """All fragments of a made-up chunk; the same every time."""
     wanted = Layout.parse(layout)
     label = ChunkLabel(
         bytes.fromhex(VIDEO_ID),
-        "original",
+        rendition,
         number,
         generation,
         offset_bytes=offset,

@@ -14,6 +14,7 @@ from storage_server.coordinator.keeper.limits import KeeperLimits
 from storage_server.coordinator.layouts import LayoutChoice
 from storage_server.coordinator.library import Library
 from storage_server.coordinator.membership import Membership
+from storage_server.coordinator.registers import parse_group_key
 from storage_server.coordinator.views import ViewCounter
 
 # A measured availability moves all the time; a code is not chosen anew for less than this.
@@ -91,10 +92,10 @@ class Counsel:
         return LayoutChoice(decision.layout, "; ".join(decision.reasons))
 
     def facts(self, video: wire.VideoRecord) -> VideoFacts:
-        """Return what a policy may know of a video; its size is of all renditions."""
+        """Return what a policy may know of a video; its size is of all it decides about."""
         return VideoFacts(
             id=video.id,
-            size_bytes=sum(each.size for each in video.renditions),
+            size_bytes=sum(each.size for each in video.renditions if each.layout is None),
             views=self._views.views(video.id),
             views_per_week=self._views.views_per_week(video.id),
             layout=video.layout.to_layout(),
@@ -103,11 +104,13 @@ class Counsel:
         )
 
     def is_settled(self, video: wire.VideoRecord) -> bool:
-        """Whether every chunk has the layout that the video is to have."""
+        """Whether every chunk of renditions without a layout of their own has the video's."""
         wanted = (video.layout.k, video.layout.n, video.layout.copies)
         return all(
             (shape.k, len(shape.coded), len(shape.copies)) == wanted
-            for shape in self._library.shapes(video.id)
+            for key, shapes in self._library.groups_of(video.id)
+            if video.layout_of(parse_group_key(key)[1]) == video.layout
+            for shape in shapes
         )
 
     def is_policys(self, video: wire.VideoRecord) -> bool:

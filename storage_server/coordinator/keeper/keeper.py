@@ -254,7 +254,8 @@ class Keeper:
         lacking = set(self.audit.missing.values())
         for video in self._ready():
             for key, shapes in self._library.groups_of(video.id):
-                needs = [s for s in shapes if _needs(s, video.layout, view)]
+                layout = video.layout_of(parse_group_key(key)[1])
+                needs = [s for s in shapes if _needs(s, layout, view)]
                 if needs or key in lacking:
                     is_there = self._is_there(view)
                     danger = min(s.losses_survived(is_there) for s in needs or shapes)
@@ -324,8 +325,9 @@ class Keeper:
         self._library.put_group(key, stored.record, stored.version)
         view = self.view()
         is_settled = self._is_settled(key, stored.version)
+        layout = video.layout_of(parse_group_key(key)[1])
         planned = [
-            plan(key, chunk, video.layout, view, placement=self._placement)
+            plan(key, chunk, layout, view, placement=self._placement)
             for chunk in stored.record.chunks
             # What is only not stored yet may be on its way.
             if is_settled or any(map(view.is_lost, chunk.fragments))
@@ -361,20 +363,23 @@ class Keeper:
 def plan(
     key: str,
     chunk: wire.ChunkRecord,
-    layout: wire.LayoutRecord,
+    layout: wire.LayoutRecord | None,
     view: View,
     *,
     placement: Placement,
 ) -> Job | Stuck | None:
-    """Return what a chunk of a video that is to have this layout needs."""
-    target = layout.to_layout()
-    if is_part_of(target, chunk.layout.to_layout()):
+    """Return what a chunk of a rendition that is to have this layout needs.
+
+    Args: layout: None: it is being uploaded; what is recorded is kept.
+    """
+    target = layout.to_layout() if layout else None
+    if target is None or is_part_of(target, chunk.layout.to_layout()):
         return plan_chunk(key, chunk, target, view, placement=placement)
     return plan_migration(key, chunk, target, view, placement=placement)
 
 
-def _needs(shape: ChunkShape, layout: wire.LayoutRecord, view: View) -> bool:
+def _needs(shape: ChunkShape, layout: wire.LayoutRecord | None, view: View) -> bool:
     has = (shape.k, len(shape.coded), len(shape.copies))
-    if has != (layout.k, layout.n, layout.copies):
+    if layout is not None and has != (layout.k, layout.n, layout.copies):
         return True
     return any(not view.is_staying(node) for node in shape.nodes)

@@ -94,6 +94,47 @@ def test_of_two_places_of_one_fragment_one_is_taken_and_no_node_twice():
     assert len({each.node for each in fragments}) == len(fragments) == 5
 
 
+def rung(chunks: int, missing: int = -1, *, described: bool = True) -> list[FoundFragment]:
+    """A further rendition's fragments, as copies; ``missing`` is a chunk nothing is left of."""
+    whole = wire.RenditionRecord(
+        name="480p",
+        size=chunks * 500,
+        sha256="0" * 64,
+        mime="video/mp4",
+        duration_s=0,
+        chunk_count=chunks,
+        kind="video",
+        layout=wire.LayoutRecord(k=1, n=2),
+    )
+    facts = {"name": "kino", "rendition": whole}
+    parts = []
+    for number in range(chunks):
+        is_last = number == chunks - 1 and described
+        chunk = coded_chunk(
+            "rep:2",
+            500,
+            number,
+            offset=number * 500,
+            rendition="480p",
+            descriptor=wire.encode(facts if is_last else {"name": "kino"}),
+        )
+        parts += found(chunk if number != missing else [], NODES)
+    return parts
+
+
+def test_a_ladder_comes_back_whole_or_not_at_all():
+    original = [one for chunk in described("rs:3+2", 2) for one in found(chunk, NODES)]
+    (video,) = recover(original + rung(3))
+    assert [each.name for each in video.record.renditions] == ["original", "480p"]
+    assert video.record.layout_of("480p") == wire.LayoutRecord(k=1, n=2)
+    assert len(video.groups) == 2
+    for broken in (rung(3, missing=1), rung(3, described=False), rung(3, missing=0)):
+        (video,) = recover(original + broken)
+        assert video.is_whole, "the film itself is all there"
+        assert [each.name for each in video.record.renditions] == ["original"]
+        assert len(video.groups) == 1
+
+
 def run_recover(capsys, *words: str) -> tuple[int, dict]:
     code = main(["recover", "--json", *words])
     return code, json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -1,0 +1,1 @@
+"""The bytes of CMAF: boxes, samples, segments and their index. Pure."""

@@ -1,0 +1,1 @@
+"""A ladder: smaller renditions of a video, encoded and stored beside the original."""
