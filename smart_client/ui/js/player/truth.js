@@ -3,11 +3,15 @@
 // A stall is a `waiting` after the first `playing` and not while seeking, until `playing`. A seek
 // fires `waiting` too, before and after `seeked`; that wait belongs to the seek. A `playing` after
 // which the picture did not move before the next `waiting` was none: the start or seek goes on.
+// A wait that is over before the next frame is due (UNSEEN_MS) was seen by nobody and is none either.
 
 import { ask, under } from "../api.js";
 import { live } from "../live.js";
 
 const PROGRESS_MS = 1000;
+// One frame at 24 a second is on the screen for 42 ms. On a busy machine Chromium reports waits of
+// some milliseconds, of its own threads and not for data.
+const UNSEEN_MS = 50;
 // Reports that could not be sent are kept in order, but not for ever.
 const QUEUE_MAX = 400;
 const RETRY_MS = 1000;
@@ -99,6 +103,7 @@ export class PlayerTruth {
   #path;
   #name;
   #unproven = null; // a `playing` whose picture has not moved yet
+  #wait = null; // a `waiting` that may be over before anybody sees it
   #queue = [];
   #isSending = false;
   #control = new AbortController();
@@ -116,7 +121,7 @@ export class PlayerTruth {
     }
     video.addEventListener("timeupdate", () => this.#prove(), { signal });
     addEventListener("pagehide", () => this.#last(), { signal });
-    this.#timer = setInterval(() => !video.paused && !video.ended && !this.#unproven && this.#note("progress"), PROGRESS_MS);
+    this.#timer = setInterval(() => !video.paused && !video.ended && !this.#unproven && !this.#wait && this.#note("progress"), PROGRESS_MS);
     this.#note("open");
   }
 
@@ -127,19 +132,43 @@ export class PlayerTruth {
 
   close() {
     clearInterval(this.#timer);
+    this.#forgetShortWait();
     this.#last();
     this.#control.abort();
   }
 
   #heard(kind) {
+    const wasShort = this.#wait && performance.now() - this.#wait.atMs < UNSEEN_MS;
+    if (this.#wait && !wasShort && kind !== "waiting") this.#note("waiting", this.#wait.atMs); // its timer is late
+    if (this.#forgetShortWait() && wasShort && kind === "playing") return;
     if (kind === "playing") {
       this.#unproven = { atMs: performance.now(), position: this.#video.currentTime };
     } else if (kind === "waiting" && this.#unproven && !this.#hasMoved()) {
       this.#unproven = null;
     } else {
       this.#settle();
-      this.#note(kind);
+      if (kind === "waiting") this.#waits();
+      else this.#note(kind);
     }
+  }
+
+  #waits() {
+    const atMs = performance.now();
+    const position = this.#video.currentTime;
+    const timer = setTimeout(() => {
+      this.#wait = null;
+      this.#note("waiting", atMs, position);
+    }, UNSEEN_MS);
+    this.#wait = { timer, atMs };
+  }
+
+  /** Whatever comes next ends a wait that nobody has seen. */
+  #forgetShortWait() {
+    const wait = this.#wait;
+    this.#wait = null;
+    if (!wait) return false;
+    clearTimeout(wait.timer);
+    return true;
   }
 
   #hasMoved() {

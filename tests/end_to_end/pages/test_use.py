@@ -1,0 +1,179 @@
+"""The pages as people use them: by keyboard, on a phone, in the dark, and when things are away."""
+
+import hashlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.browser_pages import Gateway, Watched, gateway_of, page_of
+from support.frame_clip import make_frame_clip
+from support.real_cluster import RealCluster
+
+pytestmark = [pytest.mark.real, pytest.mark.browser]
+
+PAGES = ("library", "watch/ferry", "cluster", "storage", "agreement", "compare")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stored(running: RealCluster, film: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A film, and one that no browser plays."""
+    old = tmp_path_factory.mktemp("old") / "reel.avi"
+    make_frame_clip(old, 2.0)
+    for path, name in ((film, "ferry"), (old, "reel")):
+        done = running.client("put", str(path), "--name", name)
+        assert done.code == 0, done
+
+
+def focused(watched: Watched) -> str:
+    return watched.page.evaluate(
+        "(document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent)"
+        ".trim()"
+    )
+
+
+def tab_to(watched: Watched, text: str) -> None:
+    """Press Tab until something with this name has the focus, and see that it is marked."""
+    for _ in range(40):
+        watched.page.keyboard.press("Tab")
+        if focused(watched).startswith(text):
+            outline = "getComputedStyle(document.activeElement).outlineStyle"
+            assert watched.page.evaluate(outline) != "none", f"nobody sees the focus on {text}"
+            return
+    raise AssertionError(f"Tab never reaches '{text}'")
+
+
+def test_everything_can_be_done_with_the_keyboard(watched: Watched) -> None:
+    page, press = watched.page, watched.page.keyboard.press
+    watched.go()
+    page.get_by_role("link", name="ferry").wait_for()
+    press("Tab")
+    assert focused(watched) == "Skip to content"
+    tab_to(watched, "Cluster")
+    press("Enter")
+    page.get_by_role("heading", name="Cluster").wait_for()
+    watched.wait_until("document.activeElement.textContent === 'Cluster'")
+    page.go_back()
+    page.get_by_role("link", name="ferry").wait_for()
+    tab_to(watched, "Upload")
+    press("Enter")
+    assert focused(watched) == "Choose files"
+    tab_to(watched, "Delete reel")
+    press("Enter")
+    assert focused(watched) == "Keep it", "the safe answer comes first"
+    press("Escape")
+    assert page.get_by_role("dialog").count() == 0
+    page.get_by_role("link", name="reel").wait_for()
+    page.get_by_role("link", name="ferry").focus()
+    press("Enter")
+    watched.wait_until("v && !v.paused && v.currentTime > 0.2")
+    press("Space")
+    watched.wait_until("v.paused")
+    press("5")
+    watched.wait_until("!v.seeking && Math.abs(v.currentTime - v.duration / 2) < 0.1")
+    press("ArrowRight")
+    watched.wait_until("Math.abs(v.currentTime - v.duration / 2 - 5) < 0.1")
+    press("j")
+    watched.wait_until("Math.abs(v.currentTime - v.duration / 2 + 5) < 0.1")
+    press("?")
+    page.get_by_text("play or pause").wait_for()
+    assert watched.settle() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_a_phone(browser: Any, gateway: Gateway, scheme: str) -> None:
+    with page_of(browser, gateway.url, width=360, height=740, scheme=scheme) as watched:
+        grounds = set()
+        for where in PAGES:
+            watched.go(where)
+            watched.page.locator("main :is(.card, .notice)").first.wait_for()
+            watched.page.wait_for_timeout(400)  # for figures to come and be drawn
+            wide = "document.documentElement.scrollWidth"
+            assert watched.page.evaluate(wide) <= 360, f"{where} is wider than the phone"
+            ground = "getComputedStyle(document.documentElement).backgroundColor"
+            grounds.add(watched.page.evaluate(ground))
+            nav = watched.page.locator(".site-nav a").last.bounding_box()
+            assert nav is not None
+            assert nav["y"] > 600, "the pages are at the thumb"
+        assert len(grounds) == 1
+        red = int(grounds.pop().split("(")[1].split(",")[0])
+        assert (red > 200) == (scheme == "light")
+        assert watched.settle() == []
+
+
+def test_a_film_no_browser_plays_is_told_with_its_address(
+    watched: Watched, gateway: Gateway
+) -> None:
+    watched.go("watch/reel")
+    notice = watched.page.locator(".cannot")
+    notice.wait_for()
+    assert "mpeg4" in notice.inner_text()
+    assert f"mpv {gateway.url}/v/reel" in notice.inner_text()
+    assert f"vlc {gateway.url}/v/reel" in notice.inner_text()
+
+
+def test_an_upload_goes_on_after_a_reload(
+    watched: Watched, gateway: Gateway, tmp_path: Path
+) -> None:
+    """Any bytes will do: what is no video is kept as it is."""
+    path = tmp_path / "long night.mp4"
+    path.write_bytes(
+        b"".join(hashlib.sha256(bytes([n & 255, n >> 8])).digest() for n in range(400_000 // 2))
+    )
+    page = watched.page
+    watched.go()
+    page.locator(".verdict .word").wait_for()
+    network = page.context.new_cdp_session(page)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 1_500_000}
+    network.send("Network.enable")
+    network.send("Network.emulateNetworkConditions", slow)
+    page.set_input_files("#files", str(path))
+    line = page.locator(".upload-line").filter(has_text="long night")
+    watched.wait_until("Number(document.querySelector('.bar')?.getAttribute('aria-valuenow')) > 20")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    line.get_by_text("Choose the same file again").wait_for()
+    here = page.request.get(f"{gateway.url}/api/v1/uploads").json()[0]["offset"]
+    assert here > 0
+    network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
+    page.get_by_role("button", name="Upload").click()
+    page.set_input_files("#files", str(path))
+    line.get_by_role("link", name="Play").wait_for()
+    body = page.request.get(f"{gateway.url}/v/long%20night").body()
+    assert hashlib.sha256(body).digest() == hashlib.sha256(path.read_bytes()).digest()
+
+
+@pytest.fixture
+def lonely(running: RealCluster, tmp_path: Path) -> Iterator[Gateway]:
+    """A gateway of its own, to be lost."""
+    with gateway_of(running, tmp_path) as found:
+        yield found
+
+
+def test_every_page_says_when_nobody_answers(
+    running: RealCluster, cluster: RealCluster, browser: Any, lonely: Gateway
+) -> None:
+    coordinator = running.storage_server("status").json["cluster"]["coordinator"]["pid"]
+    with page_of(browser, lonely.url) as watched:
+        page = watched.page
+        watched.go("watch/ferry")
+        watched.wait_until("v && v.currentTime > 0.3")
+        cluster.is_whole = False
+        os.kill(coordinator, signal.SIGKILL)
+        for where in ("library", "cluster", "storage", "agreement"):
+            page.evaluate(f"location.hash = '#/{where}'")
+            page.locator("#banner .trouble").get_by_text("Since").wait_for()
+            page.locator(f".view-{where}").wait_for()
+            watched.wait_until(
+                "!document.querySelector('main :is(table, .tiles, .verdict:not([hidden]))')"
+            )
+        page.evaluate("location.hash = '#/library'")
+        page.get_by_role("link", name="ferry").click()
+        watched.wait_until("v && v.currentTime > 0.3"), "what was open plays on"
+        lonely.stop()
+        page.locator("#banner").get_by_text("The gateway does not answer").wait_for()
+        page.evaluate("location.hash = '#/cluster'")
+        watched.wait_until("!document.querySelector('main :is(table, .tiles)')")
