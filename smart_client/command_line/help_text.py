@@ -79,7 +79,7 @@ run put again with the same file.
 SERVE = """\
 examples:
   smart-client serve                             pages on http://127.0.0.1:8480/
-  smart-client serve --listen 127.0.0.1:0 --json the URL as JSON, on any free port
+  smart-client serve --listen 127.0.0.1:0        on any free port
   smart-client serve --strm ~/films              for Jellyfin or Kodi: one .strm a video
   smart-client serve --cache 20GiB               what was watched is not fetched again
   mpv http://127.0.0.1:8480/v/holiday            any player; seeking works
