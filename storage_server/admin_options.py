@@ -3,6 +3,7 @@
 import argparse
 
 from redundancy.terminal import CommandParser, add_command, later, needs_more
+from storage_server.catalogue_options import add_catalogue_commands
 from storage_server.config import add_admin_arguments
 
 ADMIN_EXAMPLES = """\
@@ -13,6 +14,7 @@ examples:
   storage-server admin node lost attic-pi        it does not come back: make anew what it held
   storage-server admin node remove attic-pi      take it out, alive or dead
   storage-server admin keeper status             what is being repaired, how much is left
+  storage-server admin catalogue copy sqlite:/srv/coordinator nodes:http://a:8500,http://b:8500
   storage-server admin video layout kino rs:6+3+1copy
 """
 
@@ -59,6 +61,7 @@ def add_admin_commands(admin: CommandParser) -> None:
     for parser in (listing, add, lost, remove):
         add_admin_arguments(parser)
     _add_keeper_commands(commands)
+    add_catalogue_commands(commands)
 
 
 def _add_keeper_commands(commands: "argparse._SubParsersAction[CommandParser]") -> None:

@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     admin = add_command(
         commands,
         "admin",
-        needs_more("storage-server admin", "node, keeper, video"),
+        needs_more("storage-server admin", "node, keeper, video, catalogue"),
         "Look after a running cluster.",
         epilog=ADMIN_EXAMPLES,
     )
