@@ -12,11 +12,16 @@ import msgspec
 from redundancy.errors import ConfigError, ExitCode, FileMissing, UsageError
 from redundancy.quantities import size_text
 from redundancy.terminal import Terminal
+from smart_client.agreement import Agreement
+from smart_client.errors import Conflict
+from smart_client.transport.coordinator import CoordinatorClient
 from storage_server.catalogue.choice import SQLITE, open_catalogue
 from storage_server.catalogue.contract import Catalogue
 from storage_server.catalogue.copying import Copied, copy_catalogue
+from storage_server.catalogue.member_plan import members_text, planned_change
+from storage_server.catalogue.paxos import PaxosCatalogue
 from storage_server.catalogue.sqlite import FILE_NAME
-from storage_server.config import token_from_args
+from storage_server.config import AdminConfig, token_from_args
 
 
 def copy(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -45,6 +50,55 @@ def _facts(copied: Copied) -> dict[str, object]:
         "value_bytes": copied.value_bytes,
         "sha256": copied.sha256,
     }
+
+
+def list_members(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Show who keeps the catalogue."""
+    config = AdminConfig.from_args(args)
+
+    async def look() -> Agreement:
+        async with CoordinatorClient(config.coordinators, token=config.token) as client:
+            return await client.agreement()
+
+    found = asyncio.run(look())
+    terminal.result({"consensus": msgspec.to_builtins(found)}, members_text(found))
+    return ExitCode.OK if all(each.state == "up" for each in found.members) else ExitCode.PARTIAL
+
+
+def change_members(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Show what a change of members means; do it if told so."""
+    return asyncio.run(_change(args, AdminConfig.from_args(args), terminal))
+
+
+async def _change(args: argparse.Namespace, config: AdminConfig, terminal: Terminal) -> int:
+    async with CoordinatorClient(config.coordinators, token=config.token) as client:
+        plan = planned_change(
+            await client.agreement(),
+            {each.record.id: each for each in await client.nodes()},
+            add=args.add,
+            remove=args.remove,
+        )
+    if not args.yes:
+        terminal.result({"plan": plan.as_json()}, f"{plan.text}\nnext: the same with --yes")
+        return ExitCode.OK
+    terminal.note(plan.text)
+    async with opened(f"nodes:{','.join(plan.urls_before)}", config.token) as catalogue:
+        assert isinstance(catalogue, PaxosCatalogue)
+        decided = await catalogue.change_members(plan.urls)
+        is_ours = {member.url for member in decided.members} == set(plan.urls)
+    where = f"nodes:{','.join(plan.urls)}"
+    if not is_ours:
+        raise Conflict(
+            f"somebody else's change came first: epoch {decided.epoch} is kept by "
+            f"{', '.join(member.url for member in decided.members)}",
+            hint="look (`storage-server admin catalogue members list`), then repeat",
+        )
+    terminal.result(
+        {"epoch": decided.epoch, "plan": plan.as_json(), "start_with": start_options(where)},
+        f"epoch {decided.epoch} is kept by {', '.join(plan.after)}; coordinators that run know\n"
+        f"next: start coordinators with  {start_options(where)}",
+    )
+    return ExitCode.OK
 
 
 async def _copy(args: argparse.Namespace, terminal: Terminal) -> Copied:

@@ -137,10 +137,20 @@ class PaxosCatalogue(Catalogue):
         Raises: CatalogueUnavailable: a node does not answer, or too few of the old ones.
         """
         driver = await self._connected()
-        members, _ = await self._ask_all(urls)
+        members, configs = await self._ask_all(urls)
         if len(members) < len(urls):
-            raise CatalogueUnavailable("every new member must answer before it can become one")
+            silent = set(urls) - {member.url for member in members}
+            raise CatalogueUnavailable(
+                f"every new member must answer before it can become one: {', '.join(silent)}"
+            )
+        await self._read(driver, config_key(driver.proposer.config.epoch))  # learn of later epochs
         current = driver.proposer.config
+        if any(_is_foreign(config, current) for config in configs):
+            raise ConfigError(
+                "one of these nodes keeps another catalogue",
+                hint="its data directory's folder paxos holds it: move that away if it is not "
+                "needed, and start the node anew",
+            )
         wanted = Config(current.epoch + 1, tuple(sorted(members)), current.members)
         key = config_key(current.epoch)
         outcome = await driver.run(CompareAndSet(key, 0, msgspec.msgpack.encode(wanted)))
@@ -346,6 +356,16 @@ def _refusal(answer: ReplyFrame, member: Member, config: Config) -> tuple[str, i
         if isinstance(reply, Refused):
             return reply.reason, 0
     return "it was never told that it is a member", 0
+
+
+def _is_foreign(config: Config, current: Config) -> bool:
+    """Whether an epoch that a node knows of is not of this catalogue, as far as one can tell."""
+    if config.epoch > current.epoch:
+        return True
+    if config.epoch == current.epoch:
+        return config.ids != current.ids
+    known = {member.id for member in (*current.members, *current.previous)}
+    return known.isdisjoint(config.ids)
 
 
 def _summary(members: int, quorum: int, spare: int) -> str:
