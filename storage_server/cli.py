@@ -17,6 +17,7 @@ from redundancy.terminal import (
     top_parser,
 )
 from storage_server.admin_options import ADMIN_EXAMPLES, add_admin_commands
+from storage_server.consensus_options import CONSENSUS_EXAMPLES, add_consensus_commands
 from storage_server.coordinator.config import POLICIES, add_coordinator_arguments
 from storage_server.exposure_options import EXPOSURE_EXAMPLES, add_exposure_arguments
 from storage_server.install_options import INSTALL_EXAMPLES, add_install_arguments
@@ -32,6 +33,7 @@ examples:
   storage-server node --data /srv/node --listen 0.0.0.0:8500 --coordinator http://hub:8400 \\
       --token-file secret
   storage-server admin node list                 the nodes of a cluster
+  storage-server consensus trace                 every message of the agreement, live
   storage-server exposure                        which of them may be unplugged
   storage-server fsck /srv/node                  read every byte of a node that does not run
   storage-server install-service node --help     let it start with the machine
@@ -165,6 +167,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=ADMIN_EXAMPLES,
     )
     add_admin_commands(admin)
+    add_consensus_commands(
+        add_command(
+            commands,
+            "consensus",
+            needs_more("storage-server consensus", "status, trace, demo"),
+            "Watch how coordinators come to their decisions.",
+            epilog=CONSENSUS_EXAMPLES,
+        )
+    )
     add_exposure_arguments(
         add_command(
             commands,
