@@ -1,19 +1,21 @@
 """One upload: its bytes come in, then go to the nodes."""
 
 import asyncio
+import dataclasses
 import logging
 import os
 import time
 from collections.abc import AsyncIterable
 
 from redundancy.errors import EvenflowError
-from smart_client.errors import Conflict, InvalidRequest, VideoNotFound
+from smart_client.errors import Conflict, InvalidRequest, NameTaken, VideoNotFound
 from smart_client.gateway.edge import TooLarge
 from smart_client.gateway.rates import RateMeter
 from smart_client.gateway.records import ErrorBody, UploadState, UploadStatus
 from smart_client.gateway.upload_spool import SpoolRecord, UploadSpool
+from smart_client.ingest.ladder.plan import LadderWish
+from smart_client.ingest.ladder.storing import LadderOrder, is_stored_as, store_file
 from smart_client.ingest.plan_runner import UploadProgress
-from smart_client.ingest.upload import Uploader
 from smart_client.library import Library
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,8 @@ class UploadJob:
         """Return how far it is."""
         record, progress = self.record, self._progress
         receiving = record.state == "receiving"
-        done = record.state == "done"
+        done = record.state in ("done", "ladder")  # as far as the file itself is concerned
+        working = record.state in ("storing", "ladder")
         total = record.wish.size
         rate = 0.0 if done else self._meter.bytes_per_s(time.monotonic())
         left = total - (self.offset if receiving else progress.durable_bytes)
@@ -86,7 +89,7 @@ class UploadJob:
             total_bytes=total,
             rate_bytes_per_s=round(rate, 1),
             eta_s=round(left / rate, 1) if rate > 0 and record.state != "failed" else None,
-            stage=self._stage or progress.stage if record.state == "storing" else record.state,
+            stage=self._stage or progress.stage if working else record.state,
             layout=progress.layout,
             redundancy=record.wish.redundancy,
             ladder=record.wish.ladder,
@@ -203,6 +206,8 @@ class UploadJob:
             async with self._room:
                 await self._put_until_stored()
         except EvenflowError as error:
+            if self.record.state == "ladder":
+                error.message = f"the video is stored, its ladder is not: {error.message}"
             self.record.error = ErrorBody(**error.to_json())  # type: ignore[arg-type]
             await self._turn("failed")
         except Exception:  # top of a task
@@ -229,25 +234,34 @@ class UploadJob:
     async def _put(self) -> None:
         wish = self.record.wish
         self._progress = UploadProgress()
-        uploader = Uploader(
-            self._library.coordinator, token=self._library.token, report=self._report
-        )
-        result = await uploader.put(self.spool.data, wish.name, wish.redundancy)
-        self.record.sha256 = result.video.rendition().sha256
+        order = None
+        if wish.ladder:
+            order = LadderOrder(LadderWish(wish.ladder), self.spool.directory / "ladder")
+        try:
+            stored = await store_file(
+                self._library,
+                self.spool.data,
+                wish.name,
+                redundancy=wish.redundancy,
+                ladder=order,
+                report=self._report,
+            )
+            video = stored.video
+        except NameTaken:
+            # Announced when no video had the name: one that is this file is this upload, made
+            # visible a moment before the gateway was stopped.
+            video = await self._library.coordinator.video(wish.name)
+            if not await asyncio.to_thread(is_stored_as, self.spool.data, video):
+                raise
+        self.record.sha256 = video.rendition().sha256
 
     def _report(self, progress: UploadProgress) -> None:
         gained = progress.durable_bytes - self._progress.durable_bytes
         self._meter.count(max(0, gained), time.monotonic())
         self._stage = ""
-        self._progress = UploadProgress(
-            progress.name,
-            progress.layout,
-            progress.total_bytes,
-            progress.durable_bytes,
-            progress.stored_bytes,
-            dict(progress.nodes),
-            progress.stage,
-        )
+        if progress.rendition != "original":
+            self.record.state = "ladder"
+        self._progress = dataclasses.replace(progress, nodes=dict(progress.nodes))
 
     async def _turn(self, state: UploadState) -> None:
         self.record.state = state

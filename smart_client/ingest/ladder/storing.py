@@ -68,7 +68,7 @@ async def store_file(
         if ladder is None:
             raise
         video = await library.coordinator.video(name)
-        if video.state != "ready" or not await asyncio.to_thread(_is_file, path, video):
+        if not await asyncio.to_thread(is_stored_as, path, video):
             raise
         original = UploadResult(video, video.rendition().chunk_count, 0, 0, 0)
     if ladder is None or encoder is None:
@@ -79,9 +79,9 @@ async def store_file(
     return Stored(original, await maker.make(path, original.video, ladder.wish))
 
 
-def _is_file(path: Path, video: wire.VideoRecord) -> bool:
-    """Whether a video is this file, byte for byte."""
-    if path.stat().st_size != video.size:
+def is_stored_as(path: Path, video: wire.VideoRecord) -> bool:
+    """Whether a video is ready and is this file, byte for byte. Blocking."""
+    if video.state != "ready" or path.stat().st_size != video.size:
         return False
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == video.rendition().sha256

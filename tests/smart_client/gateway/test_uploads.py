@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from smart_client.gateway import upload_spool, uploads
+from smart_client.ingest.clip import make_clip
 from support.gateways import Running, in_a_gateway, settled
 
 pytestmark = pytest.mark.real
@@ -68,20 +69,40 @@ def test_an_upload_survives_a_client_that_stops_and_a_gateway_that_starts_anew(t
         number = (await announce(running))["id"]
 
         async def broken():
-            yield DATA[:300_000]
+            yield DATA[:1_200_000]
+            while (await running.json(f"/api/v1/uploads/{number}"))["offset"] < uploads.PIECE_BYTES:
+                await asyncio.sleep(0.01)
             raise ConnectionError("the cable")
 
         with pytest.raises(ConnectionError):
             await running.http.put(f"/api/v1/uploads/{number}?offset=0", content=broken())
-        async with asyncio.timeout(10):
-            while (await running.json(f"/api/v1/uploads/{number}"))["offset"] < 300_000:
-                await asyncio.sleep(0.01)
         await running.restart()
         again = await announce(running)
-        assert (again["id"], again["offset"], again["state"]) == (number, 300_000, "receiving")
-        await send(running, number, 300_000, DATA[300_000:])
+        assert (again["id"], again["state"]) == (number, "receiving")
+        assert uploads.PIECE_BYTES <= again["offset"] <= 1_200_000
+        await send(running, number, again["offset"], DATA[again["offset"] :])
         assert (await settled(running.http, number))["state"] == "done"
         assert (await running.http.get("/v/kino")).content == DATA
+
+    in_a_gateway(tmp_path, use)
+
+
+def test_an_upload_brings_its_ladder(tmp_path):
+    pytest.importorskip("av", reason="encoding needs PyAV (the extra 'video')")
+
+    async def use(running: Running) -> None:
+        clip = tmp_path / "clip.mp4"
+        await asyncio.to_thread(make_clip, clip, 2.0)
+        data = clip.read_bytes()
+        body = await announce(running, "clip", len(data), file_name="clip.mp4", ladder=[144])
+        await send(running, body["id"], 0, data)
+        status = await settled(running.http, body["id"], timeout_s=90)
+        assert status["state"] == "done", status
+        video = (await running.json("/api/v1/videos/clip"))["video"]
+        assert video["mime"] == "video/mp4"
+        assert "144p" in video["renditions"]
+        assert (await running.http.get(video["urls"]["hls"])).status_code == 200
+        assert (await running.http.get("/v/clip")).content == data
 
     in_a_gateway(tmp_path, use)
 
