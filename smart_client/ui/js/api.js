@@ -14,7 +14,7 @@ export class ApiError extends Error {
   }
 }
 
-export const GATEWAY_HINT = "Start it again: smart-client serve --coordinator URL. This page goes on by itself.";
+export const GATEWAY_HINT = "Start it again: `smart-client serve --coordinator URL`. This page goes on by itself";
 
 /** Ask the gateway; return what its JSON says. Raises ApiError. */
 export async function ask(method, path, body, options = {}) {

@@ -47,10 +47,16 @@ export function span(seconds) {
   return `${Math.round(hours / 24)} days`;
 }
 
+/** A span in whole seconds, for what is counted up before one's eyes: "7 s", "12 min". */
+export function wholeSpan(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  return whole < 10 ? `${whole} s` : span(whole);
+}
+
 /** An age: "just now", "12 s ago". */
 export function ago(seconds) {
   if (seconds === null || seconds === undefined) return "never";
-  return seconds < 2 ? "just now" : `${span(Math.floor(seconds))} ago`;
+  return seconds < 2 ? "just now" : `${wholeSpan(seconds)} ago`;
 }
 
 /** A share as "12 %". */

@@ -76,8 +76,8 @@ function drawConnection() {
   if (kind === "away") {
     show(banner, troubleNotice({ message: "The gateway does not answer, so nothing here is known.", hint: GATEWAY_HINT }, live.link.sinceMs));
   } else if (trouble) {
-    const hint = `${trouble.hint} Videos that are open play on; uploads wait.`;
-    show(banner, troubleNotice({ message: trouble.message, hint }, trouble.sinceMs));
+    const more = "Videos that are open play on; uploads wait";
+    show(banner, troubleNotice({ ...trouble, more }, trouble.sinceMs));
   } else show(banner);
 }
 

@@ -1,7 +1,7 @@
 // The cluster and its videos in words. One place, so that every page says the same.
 
 import { h } from "./dom.js";
-import { count, span } from "./format.js";
+import { count, wholeSpan } from "./format.js";
 
 /** "RS 3+2", "3 copies", as commands write it. */
 export function layoutText({ k, n, copies }) {
@@ -76,13 +76,30 @@ export function nodeWords(state) {
   );
 }
 
+/** A message as a sentence of its own: a capital first, a full stop last, `commands` marked. */
+export function sentences(text) {
+  const whole = text.trim().replace(/^\p{Ll}/u, (letter) => letter.toUpperCase());
+  const parts = (/[.!?]$/.test(whole) ? whole : `${whole}.`).split(/`([^`]*)`/);
+  return parts.map((part, place) => (place % 2 ? h("code", { class: "nowrap", text: part }) : part));
+}
+
 /** The notice that stands where figures would be. */
 export function troubleNotice(error, sinceMs) {
   const since = h("p", { class: "since" });
   const tick = () => {
-    since.textContent = sinceMs ? `Since ${new Date(sinceMs).toLocaleTimeString("en-GB")}, ${span(Math.max(0, Math.floor((Date.now() - sinceMs) / 1000)))} now.` : "";
+    since.textContent = sinceMs ? `Since ${new Date(sinceMs).toLocaleTimeString("en-GB")}, for ${wholeSpan((Date.now() - sinceMs) / 1000)} now.` : "";
   };
   tick();
   const timer = setInterval(() => (since.isConnected ? tick() : clearInterval(timer)), 1000);
-  return h("div", { class: "notice bad trouble" }, h("h3", { text: error.message }), since, h("p", { text: error.hint || "smart-client doctor checks each step." }));
+  const hints = [error.hint || "`smart-client doctor` checks each step", error.more].filter(Boolean);
+  return h("div", { class: "notice bad trouble" }, h("h3", {}, sentences(error.message)), since, h("p", {}, hints.flatMap((hint) => [sentences(hint), " "])));
+}
+
+/**
+ * What a page shows in place of figures. Where the notice above all pages says already who does not
+ * answer, since when and what to do, it is not said twice.
+ */
+export function unknownCard(error, sinceMs) {
+  if (error.code !== "COORDINATOR_UNREACHABLE" && error.code !== "GATEWAY_AWAY") return troubleNotice(error, sinceMs);
+  return h("div", { class: "card" }, h("p", { class: "muted", text: "Nothing is known now. Figures come back by themselves as soon as somebody answers." }));
 }

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import random
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_every_page_fits_a_phone(browser: Any, gateway: Gateway, scheme: str) ->
         grounds = set()
         for where in PAGES:
             watched.go(where)
-            watched.page.locator("main :is(.card, .notice)").first.wait_for()
+            watched.page.locator("main :is(.card, .notice):visible").first.wait_for()
             watched.page.wait_for_timeout(400)  # for figures to come and be drawn
             wide = "document.documentElement.scrollWidth"
             assert watched.page.evaluate(wide) <= 360, f"{where} is wider than the phone"
@@ -120,9 +121,7 @@ def test_an_upload_goes_on_after_a_reload(
 ) -> None:
     """Any bytes will do: what is no video is kept as it is."""
     path = tmp_path / "long night.mp4"
-    path.write_bytes(
-        b"".join(hashlib.sha256(bytes([n & 255, n >> 8])).digest() for n in range(400_000 // 2))
-    )
+    path.write_bytes(random.Random(7).randbytes(6_000_000))
     page = watched.page
     watched.go()
     page.locator(".verdict .word").wait_for()
@@ -139,7 +138,7 @@ def test_an_upload_goes_on_after_a_reload(
     here = page.request.get(f"{gateway.url}/api/v1/uploads").json()[0]["offset"]
     assert here > 0
     network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
-    page.get_by_role("button", name="Upload").click()
+    page.get_by_role("button", name="Upload", exact=True).click()
     page.set_input_files("#files", str(path))
     line.get_by_role("link", name="Play").wait_for()
     body = page.request.get(f"{gateway.url}/v/long%20night").body()

@@ -113,7 +113,8 @@ function bufferPart() {
     update({ browser_s, total_s }, shot, video) {
       const left = (video.duration || shot.end_s) - video.currentTime;
       const goal = Math.max(1, Math.min(shot.window_s, left));
-      const tone = total_s >= left - 0.5 || total_s >= 10 ? "accent" : total_s >= 2 ? "warn" : "bad";
+      const isAmple = total_s >= left - 0.5 || total_s >= Math.min(10, goal / 2);
+      const tone = isAmple ? "accent" : total_s >= 2 ? "warn" : "bad";
       setText(value, span(Math.max(0, total_s)));
       setText(note, total_s >= left - 0.5 ? "ready to the end" : `of ${span(goal)}; ${span(browser_s)} in the browser`);
       setVars(bar, { "--ready": Math.min(1, total_s / goal), "--browser": Math.min(1, browser_s / goal), "--tone": `var(--${tone})` });
@@ -131,7 +132,7 @@ function drawFigures(list, session, meter) {
     ["Start", meter.startupMs === null ? UNKNOWN : span(meter.startupMs / 1000), "until the picture moved, by the video element"],
     ["Stalls", stalls, "as the video element reports them", meter.stalls.length ? "bad-text" : "good-text"],
     ["Last seek", seek, "until the picture moved again"],
-    ["From nodes", size(session.node_bytes), "everything that came from nodes"],
+    ["From nodes", `${size(session.node_bytes)}${session.cached_bytes ? ` + ${size(session.cached_bytes)} kept` : ""}`, "what came from nodes, and what was still on this disk"],
     ["To players", size(session.player_bytes), "everything that went to players"],
     ["Taken over", number(shot.takeovers), "late pieces an idle node finished"],
   ];

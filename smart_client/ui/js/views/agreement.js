@@ -3,7 +3,7 @@
 import { ask, poll } from "../api.js";
 import { h, keyed, s, setText, show } from "../dom.js";
 import { number, span, UNKNOWN, wallClock } from "../format.js";
-import { troubleNotice } from "../words.js";
+import { unknownCard } from "../words.js";
 
 const ASK_MS = 1000;
 const TRACE_WAIT_S = 2;
@@ -26,7 +26,7 @@ export function open(root) {
   const parts = agreementParts();
   const asking = poll("/api/v1/consensus", ASK_MS, ({ value, error, sinceMs }) => {
     const kind = error ? `trouble ${sinceMs}` : "facts";
-    if (box.dataset.kind !== kind) show(box, error ? troubleNotice(error, sinceMs) : parts.element);
+    if (box.dataset.kind !== kind) show(box, error ? unknownCard(error, sinceMs) : parts.element);
     box.dataset.kind = kind;
     if (!value) return;
     parts.update(value);

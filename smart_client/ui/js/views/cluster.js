@@ -4,7 +4,7 @@ import { poll } from "../api.js";
 import { h, keyed, setText, setVars, show } from "../dom.js";
 import { ago, count, number, percent, size, span, UNKNOWN } from "../format.js";
 import { clusterTrouble, live } from "../live.js";
-import { nodeWords, troubleNotice, verdictOf } from "../words.js";
+import { nodeWords, unknownCard, verdictOf } from "../words.js";
 
 const EXPOSURE_MS = 5000;
 // A node warns at the first and refuses to store at the second.
@@ -33,9 +33,10 @@ export function open(root) {
     const trouble = clusterTrouble();
     if (!status) {
       setText(lead, "");
-      const waits = live.link.state === "opening" ? h("p", { class: "muted", text: "Asking the gateway …" }) : h("p", { class: "muted", text: "Nothing is known of the nodes now. Figures come back by themselves." });
-      if (body.dataset.kind !== `none ${trouble?.sinceMs} ${live.link.state}`) show(body, h("div", { class: "card" }, waits));
-      body.dataset.kind = `none ${trouble?.sinceMs} ${live.link.state}`;
+      const kind = `none ${trouble?.sinceMs} ${live.link.state}`;
+      const waits = h("div", { class: "card" }, h("p", { class: "muted", text: "Asking the gateway …" }));
+      if (body.dataset.kind !== kind) show(body, live.link.state === "opening" ? waits : unknownCard(trouble ?? { code: "GATEWAY_AWAY" }));
+      body.dataset.kind = kind;
       return;
     }
     if (body.dataset.kind !== "figures") show(body, parts);
@@ -152,7 +153,7 @@ function drawExposure(box, told) {
   const key = told.error ? `trouble ${told.sinceMs}` : JSON.stringify(told.value);
   if (box.dataset.key === key) return;
   box.dataset.key = key;
-  if (told.error) return show(box, troubleNotice(told.error, told.sinceMs));
+  if (told.error) return show(box, unknownCard(told.error, told.sinceMs));
   const report = told.value;
   if (!report.videos) return show(box, h("p", { class: "muted", text: "Any of them: nothing is stored yet." }));
   show(box, h("ul", { class: "unplug" }, report.nodes.map(unplugLine)), h("p", { class: "small muted", text: report.combined.map(combinedText).join(" ") }));

@@ -3,7 +3,7 @@
 import { ask, poll, under } from "../api.js";
 import { h, s, setText, show, toast } from "../dom.js";
 import { count, number, percent, span, UNKNOWN, wallClock } from "../format.js";
-import { troubleNotice } from "../words.js";
+import { unknownCard } from "../words.js";
 
 const ASK_MS = 2000;
 const OURS = "smart";
@@ -32,7 +32,7 @@ export function open(root) {
     if (value) form.update(value);
     if (key === drawn) return;
     drawn = key;
-    if (error) return show(box, troubleNotice(error, sinceMs));
+    if (error) return show(box, unknownCard(error, sinceMs));
     const finished = value.filter((each) => each.state === "done");
     const failed = value.filter((each) => each.state === "failed");
     show(box, failed.map(failedCard), finished.length ? finished.map(resultCard) : h("div", { class: "card empty" }, h("h2", { text: "No result yet" }), h("p", {}, "Start a small run above. Larger ones in a terminal: ", h("code", { class: "nowrap", text: "smart-client compare --runs 20" }))));

@@ -4,7 +4,7 @@ import { poll, under } from "../api.js";
 import { h, keyed, setText, setVars, show } from "../dom.js";
 import { count, number, percent, size, UNKNOWN } from "../format.js";
 import { live } from "../live.js";
-import { layoutText, lossWords, troubleNotice } from "../words.js";
+import { layoutText, lossWords, unknownCard } from "../words.js";
 
 const ASK_MS = 4000;
 const COPIES = 3;
@@ -24,7 +24,7 @@ export function open(root) {
   let troubleMs = null;
   const draw = ({ value: report, error, sinceMs }) => {
     if (error) {
-      if (troubleMs !== sinceMs) show(box, troubleNotice(error, sinceMs));
+      if (troubleMs !== sinceMs) show(box, unknownCard(error, sinceMs));
       troubleMs = sinceMs;
       return;
     }

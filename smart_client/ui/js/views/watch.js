@@ -8,7 +8,7 @@ import { KEYS, listen } from "../player/keys.js";
 import { sessionPanel } from "../player/session_panel.js";
 import { choicesOf, Source } from "../player/source.js";
 import { PlayerTruth } from "../player/truth.js";
-import { healthOf, layoutText, troubleNotice } from "../words.js";
+import { healthOf, layoutText, unknownCard } from "../words.js";
 
 const FIGURES_MS = 500;
 
@@ -46,7 +46,7 @@ export function open(root, { argument: name, query }) {
     },
     (error) => {
       show(stage);
-      show(notice, troubleNotice(error, error.detail?.away_since_ts ? error.detail.away_since_ts * 1000 : Date.now()));
+      show(notice, unknownCard(error, null));
       panel.none("no session");
     },
   );
