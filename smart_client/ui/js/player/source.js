@@ -1,6 +1,6 @@
 // Where the <video> gets its bytes: the original over Range, or a ladder by native HLS or hls.js.
 
-const HLS_SCRIPT = "vendor/hls.light.min.js";
+const HLS_SCRIPT = "vendor/hls.min.js";
 const HLS_MIME = "application/vnd.apple.mpegurl";
 
 let loading = null;
