@@ -4,9 +4,11 @@ import asyncio
 import gzip
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
+import tempfile
 import urllib.request
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -229,6 +231,36 @@ def test_mpv_plays_to_the_end(gateway: str, path: str) -> None:
     )
     assert done.returncode == 0, done
     assert not re.search("error|failed|invalid", done.stdout + done.stderr, re.IGNORECASE), done
+
+
+@pytest.mark.skipif(shutil.which("vlc") is None, reason="vlc is not installed")
+@pytest.mark.player
+@pytest.mark.parametrize("path", ["hls/clip/master.m3u8", "dash/clip/manifest.mpd"])
+@pytest.mark.parametrize("from_s", [0, 9])
+def test_vlc_reads_all_of_it(gateway: str, path: str, from_s: int) -> None:
+    place = Path(tempfile.mkdtemp(prefix="vlc-"))
+    place.chmod(0o777)
+    target = place / "out.mkv"
+    out = f"#std{{access=file,mux=avformat{{mux=matroska}},dst={target}}}"
+    words = ["vlc", "-I", "dummy", "--no-plugins-cache", f"--start-time={from_s}", "--sout", out]
+    try:
+        subprocess.run(
+            [*words, f"{gateway}/{path}", "vlc://quit"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=90,
+            check=True,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(place)},
+            user="nobody" if os.geteuid() == 0 else None,  # it refuses to run as root
+        )
+        av = pytest.importorskip("av")
+        with av.open(str(target)) as container:
+            heard = sum(bool(packet.size) for packet in container.demux(audio=0))
+    finally:
+        shutil.rmtree(place)
+    seconds = heard * 1024 / 48_000
+    # Its DASH reads the first segment again once it has found the index.
+    assert 12 - from_s - 0.1 <= seconds <= 12 - from_s + 2.1
 
 
 async def play_and_seek(gateway: str, setup: str, path: str, script: Path | None) -> None:
