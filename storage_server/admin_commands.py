@@ -44,7 +44,7 @@ def add_node(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def lose_node(args: argparse.Namespace, terminal: Terminal) -> int:
     """Declare a node lost."""
-    node = _ask(args, lambda client: client.declare_lost(args.name))
+    node = ask(args, lambda client: client.declare_lost(args.name))
     terminal.result(
         {"node": msgspec.to_builtins(node)},
         f"node {node.record.id} is {node.state}: what it held is made anew on other nodes. "
@@ -53,29 +53,10 @@ def lose_node(args: argparse.Namespace, terminal: Terminal) -> int:
     return ExitCode.OK
 
 
-def remove_node(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Take a node out; its fragments move first."""
-    removed = _ask(args, lambda client: client.remove_node(args.name))
-    terminal.result(
-        msgspec.to_builtins(removed), f"node {removed.node} removed, {removed.moved} migrated"
-    )
-    return ExitCode.OK
-
-
-def keeper_status(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Tell what is repaired and moved; tell by the exit code whether something is left."""
-    return _tell(_ask(args, CoordinatorClient.keeper), terminal)
-
-
-def keeper_run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Look at everything now."""
-    return _tell(_ask(args, CoordinatorClient.run_keeper), terminal)
-
-
 def set_layout(args: argparse.Namespace, terminal: Terminal) -> int:
     """Have a video stored in another layout."""
     wish = wire.SetLayout(redundancy=args.layout)
-    video = _ask(args, lambda client: client.set_layout(args.name, wish))
+    video = ask(args, lambda client: client.set_layout(args.name, wish))
     terminal.result(
         {"video": msgspec.to_builtins(video)},
         f"'{video.name}' will be stored as {video.layout.to_layout()} ({video.reason})",
@@ -83,52 +64,18 @@ def set_layout(args: argparse.Namespace, terminal: Terminal) -> int:
     return ExitCode.OK
 
 
-def _ask(
+def ask(
     args: argparse.Namespace, question: Callable[[CoordinatorClient], Awaitable[Answer]]
 ) -> Answer:
+    """Put one question to a coordinator, and wait as long as it takes."""
     config = AdminConfig.from_args(args)
 
-    async def ask() -> Answer:
+    async def put() -> Answer:
         client = CoordinatorClient(config.coordinators, token=config.token, timeout_s=_PATIENCE_S)
         async with client:
             return await question(client)
 
-    return asyncio.run(ask())
-
-
-def _tell(status: wire.KeeperStatus, terminal: Terminal) -> int:
-    terminal.result({"keeper": msgspec.to_builtins(status)}, keeper_text(status))
-    left = status.groups_left or status.fragments_missing or status.stuck
-    return ExitCode.PARTIAL if left else ExitCode.OK
-
-
-def keeper_text(status: wire.KeeperStatus) -> str:
-    """Return what the keeper does, for people."""
-    done = ", ".join(f"{count} {_DONE.get(kind, kind)}" for kind, count in status.done.items())
-    left = f"{status.groups_left} groups of chunks to do" if status.groups_left else "nothing to do"
-    lines = [left if status.is_keeper else f"another coordinator keeps; as seen here {left}"]
-    if status.fragments_missing:
-        lines.append(f"{status.fragments_missing} fragments are lost on nodes that are up")
-    lines.append(f"since the start: {done or 'nothing'}; {size_text(status.received_bytes)} moved")
-    if status.collected or status.drops_waiting:
-        lines.append(
-            f"{status.collected} fragments that no record names collected, "
-            f"{status.drops_waiting} superseded ones wait for old manifests to be forgotten"
-        )
-    if status.resting:
-        lines.append(f"given a rest, because they play: {', '.join(status.resting)}")
-    lines += [f"stuck: {each}" for each in status.stuck]
-    if status.trouble:
-        lines.append(f"waits: {status.trouble}")
-    return "\n".join(lines)
-
-
-_DONE = {
-    "repair": "chunks repaired",
-    "move": "moved",
-    "migrate": "laid out anew",
-    "trim": "trimmed",
-}
+    return asyncio.run(put())
 
 
 async def _list(config: AdminConfig) -> tuple[wire.NodeStatus, ...]:
@@ -144,8 +91,8 @@ async def _add(config: AdminConfig, record: wire.NodeRecord) -> wire.NodeStatus:
 def _as_text(nodes: Sequence[wire.NodeStatus]) -> str:
     if not nodes:
         return "no nodes. next: storage-server node --data DIR --coordinator URL"
-    head = ("NODE", "STATE", "SEEN", "USED", "CAPACITY", "FRAGMENTS", "ZONE", "URL", "NOTE")
-    return table(head, [_row(node) for node in nodes])
+    first = ("NODE", "STATE", "SEEN", "UPTIME", "USED", "CAPACITY")
+    return table((*first, "FRAGMENTS", "ZONE", "URL", "NOTE"), [_row(node) for node in nodes])
 
 
 def _row(node: wire.NodeStatus) -> Sequence[str]:
@@ -154,6 +101,7 @@ def _row(node: wire.NodeStatus) -> Sequence[str]:
         node.record.id,
         node.state,
         seen,
+        "-" if node.uptime is None else f"{node.uptime:.2%}",
         size_text(node.used_bytes),
         size_text(node.record.capacity_bytes),
         str(node.fragments),

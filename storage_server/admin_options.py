@@ -12,7 +12,12 @@ examples:
   storage-server admin node list --coordinator http://hub.lan:8400 --json
   storage-server admin node add attic-pi http://attic-pi.lan:8500 --zone attic
   storage-server admin node lost attic-pi        it does not come back: make anew what it held
+  storage-server admin node remove attic-pi --dry-run     what that takes, or why it cannot be
   storage-server admin node remove attic-pi      take it out, alive or dead
+  storage-server admin node drain attic-pi --watch        empty it, and keep it for later
+  storage-server admin repair --watch            make good what is lost, and say how far it is
+  storage-server admin rebalance --dry-run
+  storage-server admin scrub kino                have every fragment of it read and checked
   storage-server admin keeper status             what is being repaired, how much is left
   storage-server admin catalogue copy sqlite:/srv/coordinator nodes:http://a:8500,http://b:8500
   storage-server admin video layout kino rs:6+3+1copy
@@ -25,7 +30,7 @@ def add_admin_commands(admin: CommandParser) -> None:
     node = add_command(
         commands,
         "node",
-        needs_more("storage-server admin node", "list, add, lost, remove"),
+        needs_more("storage-server admin node", "list, add, lost, drain, remove"),
         "The nodes of a cluster.",
     )
     actions = node.add_subparsers(title="commands", metavar="COMMAND")
@@ -53,15 +58,48 @@ def add_admin_commands(admin: CommandParser) -> None:
     remove = add_command(
         actions,
         "remove",
-        later("storage_server.admin_commands", "remove_node"),
+        later("storage_server.keeper_commands", "remove_node"),
         "Take a node out, alive or dead, when all it holds is elsewhere.",
     )
-    for parser in (lost, remove):
+    drain = add_command(
+        actions,
+        "drain",
+        later("storage_server.keeper_commands", "drain_node"),
+        "Empty a node that stays: it takes nothing new until it is added again.",
+    )
+    for parser in (lost, drain, remove):
         parser.add_argument("name", metavar="NAME")
-    for parser in (listing, add, lost, remove):
+    for parser in (drain, remove):
+        _add_plan_arguments(parser)
+    for parser in (listing, add, lost, drain, remove):
         add_admin_arguments(parser)
     _add_keeper_commands(commands)
     add_catalogue_commands(commands)
+    _add_upkeep_commands(commands)
+
+
+def _add_plan_arguments(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only say what it takes: fragments, bytes, time"
+    )
+    parser.add_argument("--watch", action="store_true", help="go on telling until it is done")
+
+
+def _add_upkeep_commands(commands: "argparse._SubParsersAction[CommandParser]") -> None:
+    for name, text in (
+        (
+            "repair",
+            "Look at everything, and make good what is lost, rotten or not as it should be.",
+        ),
+        ("rebalance", "Even the nodes out now."),
+        ("scrub", "Have nodes read and check every fragment now, and make good what is bad."),
+    ):
+        parser = add_command(commands, name, later("storage_server.keeper_commands", name), text)
+        if name == "scrub":
+            parser.add_argument("videos", nargs="*", metavar="VIDEO", help="default: all")
+        else:
+            _add_plan_arguments(parser)
+        add_admin_arguments(parser)
 
 
 def _add_keeper_commands(commands: "argparse._SubParsersAction[CommandParser]") -> None:
@@ -75,13 +113,13 @@ def _add_keeper_commands(commands: "argparse._SubParsersAction[CommandParser]") 
     status = add_command(
         actions,
         "status",
-        later("storage_server.admin_commands", "keeper_status"),
+        later("storage_server.keeper_commands", "keeper_status"),
         "Show what is being repaired and how much is left.",
     )
     run_now = add_command(
         actions,
         "run",
-        later("storage_server.admin_commands", "keeper_run"),
+        later("storage_server.keeper_commands", "keeper_run"),
         "Compare what all nodes hold with what they should, and mend it now.",
     )
     video = add_command(

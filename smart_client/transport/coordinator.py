@@ -136,6 +136,15 @@ class CoordinatorClient:
         path = f"/v1/nodes/{quote(node)}/lost"
         return await self._send("POST", path, None, wire.NodeStatus, repeatable=True)
 
+    async def plan_node(self, node: str) -> wire.NodePlan:
+        """Return what it takes to empty a node."""
+        return await self._get(f"/v1/nodes/{quote(node)}/plan", wire.NodePlan)
+
+    async def drain_node(self, node: str) -> wire.NodePlan:
+        """Have a node emptied by and by; return what it takes."""
+        path = f"/v1/nodes/{quote(node)}/drain"
+        return await self._send("POST", path, None, wire.NodePlan, repeatable=True)
+
     async def remove_node(self, node: str) -> wire.Removed:
         """Take a node out when all it holds is elsewhere; may take long."""
         return await self._send("DELETE", f"/v1/nodes/{quote(node)}", None, wire.Removed)
@@ -152,6 +161,14 @@ class CoordinatorClient:
     async def run_keeper(self) -> wire.KeeperStatus:
         """Have the keeper look at everything now; may take long."""
         return await self._send("POST", "/v1/keeper/run", None, wire.KeeperStatus)
+
+    async def rebalance(self) -> wire.KeeperStatus:
+        """Have the nodes evened out now; may take long."""
+        return await self._send("POST", "/v1/keeper/rebalance", None, wire.KeeperStatus)
+
+    async def plan_keeper(self, what: str) -> wire.NodePlan:
+        """Return what ``repair`` or ``rebalance`` would do."""
+        return await self._get(f"/v1/keeper/plan/{what}", wire.NodePlan)
 
     async def status(self) -> wire.ClusterStatus:
         """Return the cluster at a glance."""

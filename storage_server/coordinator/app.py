@@ -80,10 +80,14 @@ class Api:
             web.put(node, self.add_node),
             web.post(f"{node}/heartbeat", self.heartbeat),
             web.post(f"{node}/lost", self.declare_lost),
+            web.post(f"{node}/drain", self.drain_node),
+            web.get(f"{node}/plan", self.plan_node),
             web.delete(node, self.remove_node),
             web.put(f"{video}/layout", self.set_layout),
             web.get("/v1/keeper", self.get_keeper),
+            web.get("/v1/keeper/plan/{what:repair|rebalance}", self.plan_keeper),
             web.post("/v1/keeper/run", self.run_keeper),
+            web.post("/v1/keeper/rebalance", self.rebalance),
             web.get("/v1/status", self.get_status),
             web.get("/healthz", self.get_health),
             web.get("/readyz", self.get_readiness),
@@ -154,6 +158,7 @@ class Api:
         _require_same_node(request, record.id)
         holds = self._coordinator.library.holds_fragments(record.id)
         await self._members.add(record, holds)
+        await self._coordinator.verdicts.settle()
         self._coordinator.pinger.ask_all()
         return json_response(self._members.status(record.id))
 
@@ -169,7 +174,21 @@ class Api:
         """Take the operator's word that a node does not come back."""
         node = request.match_info["node"]
         self._members.declare_lost(node)
+        await self._coordinator.verdicts.settle()
         return json_response(self._members.status(node))
+
+    async def drain_node(self, request: web.Request) -> web.Response:
+        """Have a node emptied by and by; it stays, takes nothing new, and serves meanwhile."""
+        node = request.match_info["node"]
+        planned = await self._coordinator.emptier.plan(node)
+        self._members.set_drain(node, True)
+        await self._coordinator.verdicts.settle()
+        self._coordinator.keeper.wake()
+        return json_response(planned)
+
+    async def plan_node(self, request: web.Request) -> web.Response:
+        """Return what it takes to empty a node."""
+        return json_response(await self._coordinator.emptier.plan(request.match_info["node"]))
 
     async def remove_node(self, request: web.Request) -> web.Response:
         """Take a node out when everything it holds is elsewhere."""
@@ -190,9 +209,19 @@ class Api:
         """Return what the keeper does."""
         return json_response(self._coordinator.keeper.status())
 
+    async def plan_keeper(self, request: web.Request) -> web.Response:
+        """Return what the keeper would do."""
+        preview = self._coordinator.preview
+        is_repair = request.match_info["what"] == "repair"
+        return json_response(await (preview.repair() if is_repair else preview.rebalance()))
+
     async def run_keeper(self, _: web.Request) -> web.Response:
         """Compare what all nodes hold with what they should, and mend what can be mended now."""
         return json_response(await self._coordinator.keeper.run_now())
+
+    async def rebalance(self, _: web.Request) -> web.Response:
+        """Even the nodes out now."""
+        return json_response(await self._coordinator.keeper.rebalance_now())
 
     # -- watching --------------------------------------------------------------------------------
 

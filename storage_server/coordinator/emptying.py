@@ -44,13 +44,25 @@ class NodeEmptier:
             MoveFailed: what was moved before stays moved; ask again to go on.
         """
         self._members.record(node)
-        if node in self._members.draining:
+        if node in self._members.removing:
             raise CannotEmptyNode(f"node {node} is being removed already", hint="wait for it")
-        self._members.draining.add(node)
+        self._members.removing.add(node)
         try:
             return await self._empty_and_forget(node)
         finally:
-            self._members.draining.discard(node)
+            self._members.removing.discard(node)
+
+    async def plan(self, node: str) -> wire.NodePlan:
+        """Return what it takes to empty a node; nothing is changed.
+
+        Raises: NodeNotFound, CannotEmptyNode: it cannot be done, with the names of the videos.
+        """
+        self._members.record(node)
+        jobs = await self._plan(node)
+        bytes_moved = sum(job.wire_bytes for job in jobs)
+        moves = sum(each.node == node for job in jobs for each in job.chunk.fragments)
+        rate = self._keeper.limits.wire_bytes_per_s
+        return wire.NodePlan(node=node, moves=moves, bytes=bytes_moved, seconds=bytes_moved / rate)
 
     async def _empty_and_forget(self, node: str) -> int:
         moved = 0
@@ -71,7 +83,7 @@ class NodeEmptier:
         jobs: list[Job] = []
         stuck: list[str] = []
         unreadable: list[str] = []
-        view = self._keeper.view()
+        view = self._keeper.view(leaving=(node,))
         for key in self._groups_on(node):
             stored = await self._registers.get(key, wire.GroupRecord)
             if stored is None:

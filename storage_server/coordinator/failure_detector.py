@@ -26,6 +26,14 @@ class NodeState(StrEnum):
     LOST = "lost"  # its fragments are to be rebuilt elsewhere
 
 
+class Loss(StrEnum):
+    """Why a node counts as lost."""
+
+    NO = "no"
+    SILENCE = "silence"  # until it is heard again
+    TOLD = "told"  # by the operator, until it is added again
+
+
 @dataclass(frozen=True, slots=True)
 class DetectorLimits:
     """How long a silence means what."""
@@ -88,6 +96,19 @@ class FailureDetector:
         if watched is None or watched.is_declared_lost:
             self._nodes[node] = _Watched(silent_since_s=now_s)
         return changes
+
+    def watch_lost(self, node: str, now_s: float) -> list[StateChange]:
+        """Begin with a node that was silent for too long already when this started."""
+        changes = self.advance(now_s)
+        watched = self._nodes[node] = _Watched(silent_since_s=now_s - self.limits.lost_after_s)
+        return changes + self._turn(node, watched, NodeState.LOST)
+
+    def loss(self, node: str) -> Loss:
+        """Return whether and why a watched node is lost, as of the last instant given."""
+        watched = self._nodes[node]
+        if watched.is_declared_lost:
+            return Loss.TOLD
+        return Loss.SILENCE if watched.state is NodeState.LOST else Loss.NO
 
     def forget(self, node: str) -> None:
         """Watch a node no more."""

@@ -13,6 +13,7 @@ from storage_server.coordinator.errors import NodeRemoved, StoreReplaced
 from storage_server.coordinator.failure_detector import (
     DetectorLimits,
     FailureDetector,
+    Loss,
     NodeState,
     StateChange,
 )
@@ -53,7 +54,8 @@ class Membership:
         self._said: dict[str, wire.Heartbeat] = {}
         self._beat_at_s: dict[str, float] = {}
         self._listeners: list[Callable[[], None]] = []
-        self.draining: set[str] = set()  # being emptied: take nothing new
+        self.drains: set[str] = set()  # being emptied because the operator said so
+        self.removing: set[str] = set()  # being emptied and then forgotten
         self.uptimes: Mapping[str, Uptime] = {}  # as measured, see ``uptimes``
         self.state_version = 0  # grows when a node comes, goes or changes its state
 
@@ -151,8 +153,8 @@ class Membership:
                 store=record.store or known.store,
             )
         )
-        self._tell(self._detector.watch(record.id, self._clock()))
-        self._changed()
+        self.drains.discard(record.id)
+        self.watch_anew(record.id)
 
     async def remove(self, node: str) -> None:
         """Forget a node that holds nothing; its further reports are refused."""
@@ -167,6 +169,35 @@ class Membership:
         """Take the operator's word that a node does not come back. Raises: NodeNotFound."""
         self.record(node)
         self._tell(self._detector.declare_lost(node, self._clock()))
+
+    def watch_anew(self, node: str) -> None:
+        """Forget the operator's word that a node does not come back."""
+        self._tell(self._detector.watch(node, self._clock()))
+        self._changed()
+
+    def set_drain(self, node: str, is_draining: bool) -> None:
+        """Begin or end to empty a node. Raises: NodeNotFound."""
+        self.record(node)
+        (self.drains.add if is_draining else self.drains.discard)(node)
+        self._changed()
+
+    def take_verdict(self, node: str, loss: Loss) -> None:
+        """Take over, at a start, what was decided about a node before."""
+        if loss is Loss.TOLD:
+            self.declare_lost(node)
+        elif loss is Loss.SILENCE and self._detector.state(node) is NodeState.UNKNOWN:
+            self._tell(self._detector.watch_lost(node, self._clock()))
+
+    def loss(self, node: str) -> Loss:
+        """Return whether and why a node is lost. Raises: NodeNotFound."""
+        self.record(node)
+        self.advance()
+        return self._detector.loss(node)
+
+    @property
+    def draining(self) -> set[str]:
+        """Nodes that are being emptied, and take nothing new."""
+        return self.drains | self.removing
 
     @property
     def limits(self) -> DetectorLimits:
@@ -320,6 +351,7 @@ class Membership:
 
     def _forget(self, node: str) -> None:
         del self._records[node]
+        self.drains.discard(node)
         self._said.pop(node, None)
         self._beat_at_s.pop(node, None)
         self._detector.forget(node)

@@ -22,6 +22,7 @@ from storage_server.coordinator.keeper.advice import Advisor
 from storage_server.coordinator.keeper.counsel import Counsel
 from storage_server.coordinator.keeper.keeper import Keeper
 from storage_server.coordinator.keeper.limits import KeeperLimits
+from storage_server.coordinator.keeper.preview import Preview
 from storage_server.coordinator.keeper.tools import Tools
 from storage_server.coordinator.library import Library, VideoHealth, survey
 from storage_server.coordinator.links import NodeLinks, Pinger
@@ -31,6 +32,7 @@ from storage_server.coordinator.storage_reports import StorageReporter
 from storage_server.coordinator.trash import TrashSweeper
 from storage_server.coordinator.uploads import Uploads
 from storage_server.coordinator.uptimes import UptimeMeter
+from storage_server.coordinator.verdicts import Verdicts
 from storage_server.coordinator.videos import Videos
 from storage_server.coordinator.views import FLUSH_INTERVAL_S, ViewCounter
 from storage_server.read_keys import ReadGrants
@@ -74,6 +76,7 @@ class Coordinator:
         self.library = Library()
         detector = FailureDetector(limits or DetectorLimits(), clock())
         self.members = Membership(self.registers, detector, clock)
+        self.verdicts = Verdicts(self.registers, self.members, clock)
         self.links = NodeLinks(self.members, token=token, grants=grants)
         self.pinger = Pinger(self.members, self.links, self.library.holds_fragments)
         self.views = ViewCounter(self.registers)
@@ -102,6 +105,7 @@ class Coordinator:
         self.keeper.advisor = advisor
         self.reporter = StorageReporter(self.library, self.members, self.counsel, advisor)
         self.uptimes = UptimeMeter(self.registers, self.members, wall_clock=time.time)
+        self.preview = Preview(tools, self.keeper, placement)
         self.emptier = NodeEmptier(tools, self.keeper, uploads=self.uploads, placement=placement)
         self.follower = Follower(self.registers, self.library, self.members, self.views)
         self._surveyed: tuple[tuple[int, int], dict[str, VideoHealth]] = ((-1, -1), {})
@@ -113,6 +117,7 @@ class Coordinator:
         Raises: RegisterDamaged, CatalogueError.
         """
         await self.members.load()
+        await self.verdicts.load()
         for video_id in await self.library.load(self.registers):
             log.warning("groups of a video that is not there, %s, will be deleted", video_id)
             await self.trash.begin(video_id, f"unknown-{video_id}")
@@ -197,6 +202,7 @@ class Coordinator:
     async def _watch_nodes(self) -> None:
         while True:
             self.members.advance()
+            await self.verdicts.settle_and_look()
             now_s = self._clock()
             self.uptimes.tick(now_s)
             await self.uptimes.flush_if_due(now_s)

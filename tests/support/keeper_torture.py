@@ -20,9 +20,12 @@ from redundancy.errors import RedundancyError
 from redundancy.fragment_format import read_footer_at_end
 from redundancy.fragments import decode_chunk
 from smart_client import wire
+from smart_client.ingest.clip import make_clip
+from support.keeper_witness import OneWriter, Seen, Witnesses
 
 LAYOUTS = ["rs:3+2", "rep:3", "rs:2+2", "rs:3+3", "rs:4+2", "rs:3+2+1copy"]
 PATIENCE_S = 60.0
+FILM_S = 60.0  # encoded in a tenth of it; every player plays it in real time
 
 
 class Lost(Exception):
@@ -40,6 +43,9 @@ class Account:
     bytes_read: int = 0
     films_read: int = 0
     retries: int = 0
+    rebalances: int = 0
+    drained: int = 0
+    seen: Seen = field(default_factory=Seen)
     done: dict[str, int] = field(default_factory=dict)
 
 
@@ -80,10 +86,13 @@ class TorturedCluster:
         self.hub = Process(directory / "hub.log", "coordinator", "--data", str(directory / "hub"))
         self.nodes = {f"node-{i}": self._start_node(f"node-{i}") for i in range(1, nodes + 1)}
         self.films: dict[str, str] = {}  # name -> SHA-256
+        self.drained = ""
+        self.witnesses = Witnesses(self.hub.url)
+        self.witnesses.states = {name: OneWriter("not") for name in self.nodes}
 
     def _start_node(self, name: str) -> Process:
         words = ["node", "--id", name, "--data", str(self.directory / name)]
-        words += ["--coordinator", self.hub.url, "--capacity", "2GiB"]
+        words += ["--coordinator", self.hub.url, "--capacity", "640MiB"]
         return Process(self.directory / f"{name}.log", *words)
 
     def close(self) -> None:
@@ -111,15 +120,16 @@ class TorturedCluster:
                 raise Lost(f"the coordinator does not answer {path}")
             time.sleep(0.2)
 
-    def store(self, name: str, size: int, layout: str) -> None:
-        source = self.directory / "source.bin"
-        data = self.rng.randbytes(size)
-        source.write_bytes(data)
+    def store(self, name: str, seconds: float, layout: str) -> None:
+        source = self.directory / "source.mp4"
+        if not source.exists():
+            make_clip(source, seconds)
+        data = source.read_bytes()
         command = [sys.executable, "-m", "smart_client", "put", str(source), "--name", name]
         command += ["--redundancy", layout, "--coordinator", self.hub.url, "-q"]
         subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL)
-        source.unlink()
         self.films[name] = hashlib.sha256(data).hexdigest()
+        self.witnesses.layouts[name] = OneWriter(layout)
 
     def wait_until_up(self) -> None:
         self._wait(
@@ -128,16 +138,13 @@ class TorturedCluster:
 
     def wait_until_kept(self) -> dict:
         """Wait until nothing is left to do."""
-        found: dict = {}
+        self._wait(self._is_kept, "kept")
+        return self.ask("GET", "/v1/keeper")
 
-        def is_kept() -> bool:
-            nonlocal found
-            found = self.ask("GET", "/v1/keeper") or {"groups_left": 1, "is_keeper": False}
-            left = found["groups_left"] or found.get("fragments_missing") or found.get("stuck")
-            return found["is_keeper"] and not left
-
-        self._wait(is_kept, "kept", found)
-        return found
+    def _is_kept(self) -> bool:
+        found = self.ask("GET", "/v1/keeper") or {"groups_left": 1, "is_keeper": False}
+        left = found["groups_left"] or found.get("fragments_missing") or found.get("stuck")
+        return found["is_keeper"] and not left
 
     def _wait(self, is_true, what: str, detail: object = "") -> None:
         until_s = time.monotonic() + 3 * PATIENCE_S
@@ -152,11 +159,16 @@ class TorturedCluster:
     def hurt(self) -> None:
         """Kill something at a random instant, and start it again sooner or later."""
         kind = self.rng.choices(["node", "lost", "hub"], [5, 2, 3])[0]
-        if self.rng.random() < 0.5:
+        if kind == "lost" and not self._is_kept():
+            kind = "node"  # one more lost before the last is made good could be one too many
+        if self.rng.random() < 0.35:
             name, layout = self.rng.choice(sorted(self.films)), self.rng.choice(LAYOUTS)
-            self.ask("PUT", f"/v1/videos/{name}/layout", {"redundancy": layout})
-            self.account.layouts_set += 1
-        time.sleep(self.rng.uniform(0.0, 0.6))
+            self._set_layout(name, layout)
+        if self.rng.random() < 0.3:
+            threading.Thread(target=self._rebalance, daemon=True).start()
+        if self.rng.random() < 0.25:
+            self.drain_or_take_back()
+        time.sleep(self.rng.uniform(0.0, 2.0))
         if kind == "hub":
             self.hub.kill()
             self.account.coordinator_kills += 1
@@ -166,14 +178,49 @@ class TorturedCluster:
             name = self.rng.choice(sorted(self.nodes))
             self.nodes[name].kill()
             if kind == "lost":
+                self.witnesses.states[name].begin("lost")
                 self.ask("POST", f"/v1/nodes/{name}/lost")
+                self.witnesses.states[name].end()
                 self.account.declared_lost += 1
                 time.sleep(self.rng.uniform(0.0, 2.0))
             self.nodes[name].start()
             if kind == "lost":
+                self.drained = "" if self.drained == name else self.drained
                 record = {"id": name, "urls": [self.nodes[name].url]}
+                self.witnesses.states[name].begin("not")
                 self.ask("PUT", f"/v1/nodes/{name}", record)
+                self.witnesses.states[name].end()
         self.account.kills += 1
+
+    def _set_layout(self, name: str, layout: str) -> None:
+        """Have a film laid out anew; asked again until it is answered, refused or done."""
+        register = self.witnesses.layouts[name]
+        register.begin(layout)
+        if self.ask("PUT", f"/v1/videos/{name}/layout", {"redundancy": layout}) is None:
+            # Refused, for too few nodes are up; unless a try without an answer was taken.
+            found = self.ask("GET", f"/v1/videos/{name}")
+            layout = str(wire.decode(json.dumps(found), wire.VideoRecord).layout.to_layout())
+            register.begin(layout)
+        register.end()
+        self.account.layouts_set += 1
+
+    def drain_or_take_back(self) -> None:
+        """Have a node emptied, or the one that is being emptied filled again."""
+        if self.drained:
+            record = {"id": self.drained, "urls": [self.nodes[self.drained].url]}
+            self.ask("PUT", f"/v1/nodes/{self.drained}", record)
+            self.drained = ""
+        else:
+            name = self.rng.choice(sorted(self.nodes))
+            if self.ask("POST", f"/v1/nodes/{name}/drain") is not None:
+                self.drained = name
+                self.account.drained += 1
+
+    def _rebalance(self) -> None:
+        with contextlib.suppress(httpx.TransportError):
+            url = f"{self.hub.url}/v1/keeper/rebalance"
+            if httpx.post(url, timeout=20, trust_env=False).status_code == 200:
+                self.account.rebalances += 1
 
 
 class Reader:
@@ -214,7 +261,7 @@ class Reader:
                         digest.update(chunk)
                         self._cluster.account.bytes_read += len(chunk)
                         number, until_s = number + 1, time.monotonic() + PATIENCE_S
-                        await asyncio.sleep(0.1)  # as a player would: leave some of the machine
+                        await asyncio.sleep(0.5)  # as a player would: leave some of the machine
                     break
                 except (httpx.TransportError, RedundancyError, ValueError) as error:
                     self._cluster.account.retries += 1
@@ -269,25 +316,28 @@ def torture(
         try:
             cluster.wait_until_up()
             for number in range(films):
-                cluster.store(f"film-{number}", rng.randint(3_000_000, 9_000_000), LAYOUTS[number])
+                cluster.store(f"film-{number}", FILM_S, LAYOUTS[number])
+            cluster.witnesses.start(sorted(cluster.films), players=2, readers=2)
             with Reader(cluster, seed) as reader:
                 while cluster.account.kills < kills and time.monotonic() < until_s:
-                    if reader.trouble:
+                    if reader.trouble or cluster.witnesses.trouble:
                         break
-                    lost_before = cluster.account.declared_lost
                     cluster.hurt()
                     if tell:
                         tell(cluster.account)
-                    if cluster.account.declared_lost > lost_before:
-                        # One more before this one is made good could be one too many.
-                        cluster.wait_until_up()
-                        cluster.wait_until_kept()
-            if reader.trouble:
-                raise Lost(reader.trouble)
+            if reader.trouble or cluster.witnesses.trouble:
+                raise Lost(reader.trouble or cluster.witnesses.trouble)
+            if cluster.drained:
+                cluster.drain_or_take_back()
             cluster.wait_until_up()
             cluster.account.done = cluster.wait_until_kept()["done"]
             for name in cluster.films:
                 asyncio.run(Reader(cluster, seed).read(name))
+            cluster.witnesses.stop()
+            if cluster.witnesses.trouble:
+                raise Lost(cluster.witnesses.trouble)
+            cluster.account.seen = cluster.witnesses.seen
             return cluster.account
         finally:
+            cluster.witnesses.stop()
             cluster.close()

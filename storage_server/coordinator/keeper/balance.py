@@ -4,6 +4,7 @@ How full a node is follows from the catalogue, not from what the node says: what
 takes room there until it is compacted, and would be moved again and again.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -73,12 +74,28 @@ def plan_moves(
     except TooFewNodes:
         return []
     jobs = []
+    now = Counter(held)
+    weights = {each.id: each.weight_bytes for each in view.places}
     for chunk, nodes in zip(group.chunks, proposed, strict=True):
         pairs = list(zip(chunk.fragments, nodes.nodes, strict=True))
         copies = tuple(Copy(f.index, f.node, to) for f, to in pairs if f.node != to)
-        if copies:
-            jobs.append(_move(key, chunk, {f.index: to for f, to in pairs}, copies))
+        if not copies:
+            continue
+        job = _move(key, chunk, {f.index: to for f, to in pairs}, copies)
+        after = moved_bytes(now, job)
+        if _unevenness(after, job, weights) < _unevenness(now, job, weights):
+            jobs.append(job)
+            now = after
     return jobs
+
+
+def _unevenness(held: Mapping[str, int], job: Job, weights: Mapping[str, int]) -> float:
+    """Return how unevenly the nodes of a job are filled.
+
+    One fragment more here than there, and as many the other way round, are the same: moving it
+    would go on for ever.
+    """
+    return math.fsum((held.get(node, 0) / max(1, weights.get(node, 0))) ** 2 for node in job.nodes)
 
 
 def _move(

@@ -129,6 +129,19 @@ class Keeper:
             await self.even_out()
         return self.status()
 
+    async def rebalance_now(self) -> wire.KeeperStatus:
+        """Move fragments from fuller nodes to emptier ones now, and tell.
+
+        Raises: as ``run_now``.
+        """
+        if not await self._take_over():
+            raise NotTheKeeper(
+                "another coordinator of this catalogue keeps", hint="ask that one, or wait"
+            )
+        async with self._one_round:
+            await self.even_out()
+        return self.status()
+
     def status(self) -> wire.KeeperStatus:
         """Return what is done and what is left."""
         return wire.KeeperStatus(
@@ -196,7 +209,7 @@ class Keeper:
 
     async def even_out(self) -> int:
         """Move fragments from fuller nodes to emptier ones; return how many chunks changed."""
-        groups = [key for video in self._ready() for key, _ in self._library.groups_of(video.id)]
+        groups = self.groups()
         held: Counter[str] = Counter()
         for key in groups:
             stored = await self._registers.get(key, wire.GroupRecord)
@@ -261,6 +274,10 @@ class Keeper:
                     danger = min(s.losses_survived(is_there) for s in needs or shapes)
                     groups.append((danger - (key in lacking), key))
         return groups
+
+    def groups(self) -> list[str]:
+        """Return the keys of all groups that are kept."""
+        return [key for video in self._ready() for key, _ in self._library.groups_of(video.id)]
 
     def _ready(self) -> list[wire.VideoRecord]:
         library = self._library

@@ -103,7 +103,7 @@ def test_a_node_is_not_removed_while_a_group_that_names_it_is_written():
 def test_a_group_on_a_node_that_is_being_removed_has_to_go_elsewhere():
     async def use(coordinator: Coordinator, catalogue: MeddledCatalogue):
         video = await announced(coordinator)
-        coordinator.members.draining.add("node-2")
+        coordinator.members.removing.add("node-2")
         with pytest.raises(Conflict, match="node-2 is being removed"):
             await coordinator.uploads.store_group("kino", 0, group_wish(video))
         assert coordinator.members.status("node-2").status == "draining"
