@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 # How long a status may be out of date, so that many who ask cost no more than one.
 STATUS_AGE_MAX_S = 1.0
 
+# How soon a verdict is in the catalogue; the operator's own are before they are answered.
+_WRITE_DOWN_EVERY_S = 1.0
+
 # A background task that fails in an unforeseen way is begun again after this.
 _RESTART_PAUSE_S = 1.0
 
@@ -135,6 +138,7 @@ class Coordinator:
                 self.keeper.run,
                 self._flush_views,
                 self._watch_nodes,
+                self._write_down,
                 self.follower.run,
             )
         ]
@@ -202,11 +206,15 @@ class Coordinator:
     async def _watch_nodes(self) -> None:
         while True:
             self.members.advance()
-            await self.verdicts.settle_and_look()
-            now_s = self._clock()
-            self.uptimes.tick(now_s)
-            await self.uptimes.flush_if_due(now_s)
+            self.uptimes.tick(self._clock())
             await asyncio.sleep(self.members.seconds_to_next_advance())
+
+    async def _write_down(self) -> None:
+        """Keep what is known of nodes in the catalogue; a slow one must not deafen the watch."""
+        while True:
+            await self.verdicts.settle_and_look()
+            await self.uptimes.flush_if_due(self._clock())
+            await asyncio.sleep(_WRITE_DOWN_EVERY_S)
 
 
 async def _for_ever(work: Callable[[], Awaitable[None]]) -> None:
