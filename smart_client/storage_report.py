@@ -126,3 +126,13 @@ class ExposureReport(msgspec.Struct, frozen=True, kw_only=True):
     # How many videos cannot be played at a random instant; between two bounds with many nodes.
     expected_unplayable_low: float
     expected_unplayable_high: float
+
+
+class NodePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What emptying a node takes; ``node`` is empty where it is about all of them."""
+
+    node: str = ""
+    moves: wire.Count  # fragments copied or made anew
+    bytes: wire.Count  # between nodes
+    seconds: wire.Seconds  # at least, at the keeper's rate
+    left: wire.Count = 0  # groups of up to 64 chunks with something to do

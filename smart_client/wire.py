@@ -369,16 +369,6 @@ class Removed(_Base, frozen=True, kw_only=True):
     moved: Count  # fragments copied away or made anew
 
 
-class NodePlan(_Base, frozen=True, kw_only=True):
-    """What emptying a node takes; ``node`` is empty where it is about all of them."""
-
-    node: str = ""
-    moves: Count  # fragments copied or made anew
-    bytes: Count  # between nodes
-    seconds: Seconds  # at least, at the keeper's rate
-    left: Count = 0  # groups with a fragment still on the node
-
-
 class ClusterStatus(_Base, frozen=True, kw_only=True):
     """The cluster at a glance, as one coordinator sees it now."""
 

@@ -11,6 +11,7 @@ from redundancy.errors import ExitCode
 from redundancy.quantities import duration_text, size_text
 from redundancy.terminal import Terminal
 from smart_client import wire
+from smart_client.storage_report import NodePlan
 from smart_client.transport.coordinator import CoordinatorClient
 from storage_server.admin_commands import ask
 from storage_server.config import AdminConfig
@@ -164,7 +165,7 @@ def _upkeep(
 def _watch(
     args: argparse.Namespace,
     terminal: Terminal,
-    question: Callable[[CoordinatorClient], Awaitable[wire.NodePlan]],
+    question: Callable[[CoordinatorClient], Awaitable[NodePlan]],
 ) -> None:
     """Tell how much is left until nothing is."""
     while (left := ask(args, question)).moves:
@@ -172,13 +173,13 @@ def _watch(
         time.sleep(_LOOK_EVERY_S)
 
 
-def _progress(status: wire.KeeperStatus, planned: wire.NodePlan) -> str:
+def _progress(status: wire.KeeperStatus, planned: NodePlan) -> str:
     share = f" of about {size_text(planned.bytes)}" if planned.bytes else ""
     left = f"{status.groups_left} groups to do"
     return f"{left}; {size_text(status.received_bytes)}{share} moved since the start"
 
 
-def _plan_text(planned: wire.NodePlan) -> str:
+def _plan_text(planned: NodePlan) -> str:
     if not planned.moves:
         return "nothing to move"
     return (
@@ -187,7 +188,7 @@ def _plan_text(planned: wire.NodePlan) -> str:
     )
 
 
-def _tell_plan(planned: wire.NodePlan, terminal: Terminal) -> int:
+def _tell_plan(planned: NodePlan, terminal: Terminal) -> int:
     terminal.result({"plan": msgspec.to_builtins(planned), "dry_run": True}, _plan_text(planned))
     return ExitCode.OK
 

@@ -12,7 +12,7 @@ from redundancy.errors import EvenflowError
 from smart_client import wire
 from smart_client.agreement import Agreement, AgreementTrace
 from smart_client.errors import CoordinatorUnreachable
-from smart_client.storage_report import ExposureReport, StorageReport
+from smart_client.storage_report import ExposureReport, NodePlan, StorageReport
 from smart_client.transport.errors import error_from_answer
 from smart_client.transport.tls import tls_context
 from smart_client.whereabouts import Whereabouts
@@ -136,14 +136,14 @@ class CoordinatorClient:
         path = f"/v1/nodes/{quote(node)}/lost"
         return await self._send("POST", path, None, wire.NodeStatus, repeatable=True)
 
-    async def plan_node(self, node: str) -> wire.NodePlan:
+    async def plan_node(self, node: str) -> NodePlan:
         """Return what it takes to empty a node."""
-        return await self._get(f"/v1/nodes/{quote(node)}/plan", wire.NodePlan)
+        return await self._get(f"/v1/nodes/{quote(node)}/plan", NodePlan)
 
-    async def drain_node(self, node: str) -> wire.NodePlan:
+    async def drain_node(self, node: str) -> NodePlan:
         """Have a node emptied by and by; return what it takes."""
         path = f"/v1/nodes/{quote(node)}/drain"
-        return await self._send("POST", path, None, wire.NodePlan, repeatable=True)
+        return await self._send("POST", path, None, NodePlan, repeatable=True)
 
     async def remove_node(self, node: str) -> wire.Removed:
         """Take a node out when all it holds is elsewhere; may take long."""
@@ -166,9 +166,9 @@ class CoordinatorClient:
         """Have the nodes evened out now; may take long."""
         return await self._send("POST", "/v1/keeper/rebalance", None, wire.KeeperStatus)
 
-    async def plan_keeper(self, what: str) -> wire.NodePlan:
+    async def plan_keeper(self, what: str) -> NodePlan:
         """Return what ``repair`` or ``rebalance`` would do."""
-        return await self._get(f"/v1/keeper/plan/{what}", wire.NodePlan)
+        return await self._get(f"/v1/keeper/plan/{what}", NodePlan)
 
     async def status(self) -> wire.ClusterStatus:
         """Return the cluster at a glance."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from redundancy.placement import Placement
 from smart_client import wire
+from smart_client.storage_report import NodePlan
 from storage_server.coordinator.errors import CannotEmptyNode, MoveFailed
 from storage_server.coordinator.keeper.jobs import Job
 from storage_server.coordinator.keeper.keeper import Keeper
@@ -52,7 +53,7 @@ class NodeEmptier:
         finally:
             self._members.removing.discard(node)
 
-    async def plan(self, node: str) -> wire.NodePlan:
+    async def plan(self, node: str) -> NodePlan:
         """Return what it takes to empty a node; nothing is changed.
 
         Raises: NodeNotFound, CannotEmptyNode: it cannot be done, with the names of the videos.
@@ -62,7 +63,7 @@ class NodeEmptier:
         bytes_moved = sum(job.wire_bytes for job in jobs)
         moves = sum(each.node == node for job in jobs for each in job.chunk.fragments)
         rate = self._keeper.limits.wire_bytes_per_s
-        return wire.NodePlan(node=node, moves=moves, bytes=bytes_moved, seconds=bytes_moved / rate)
+        return NodePlan(node=node, moves=moves, bytes=bytes_moved, seconds=bytes_moved / rate)
 
     async def _empty_and_forget(self, node: str) -> int:
         moved = 0

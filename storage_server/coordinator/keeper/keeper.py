@@ -117,10 +117,7 @@ class Keeper:
 
         Raises: NotTheKeeper: another coordinator keeps; CatalogueError, OutcomeUnknown.
         """
-        if not await self._take_over():
-            raise NotTheKeeper(
-                "another coordinator of this catalogue keeps", hint="ask that one, or wait"
-            )
+        await self._require_lease()
         self._rests.clear()
         async with self._one_round:
             found = await self._round(audits=True)
@@ -134,10 +131,7 @@ class Keeper:
 
         Raises: as ``run_now``.
         """
-        if not await self._take_over():
-            raise NotTheKeeper(
-                "another coordinator of this catalogue keeps", hint="ask that one, or wait"
-            )
+        await self._require_lease()
         async with self._one_round:
             await self.even_out()
         return self.status()
@@ -178,6 +172,12 @@ class Keeper:
             self._was_holder = False
             with contextlib.suppress(EvenflowError):  # then its lease runs out
                 await self.lease.release()
+
+    async def _require_lease(self) -> None:
+        if not await self._take_over():
+            raise NotTheKeeper(
+                "another coordinator of this catalogue keeps", hint="ask that one, or wait"
+            )
 
     async def _take_over(self) -> bool:
         """Return whether this coordinator keeps; one that begins reads what others wrote."""

@@ -4,6 +4,7 @@ from collections import Counter
 
 from redundancy.placement import Placement
 from smart_client import wire
+from smart_client.storage_report import NodePlan
 from storage_server.coordinator.keeper.balance import (
     by_catalogue,
     held_bytes,
@@ -26,7 +27,7 @@ class Preview:
         self._keeper = keeper
         self._placement = placement
 
-    async def repair(self) -> wire.NodePlan:
+    async def repair(self) -> NodePlan:
         """Return what making good and laying out anew takes, by what is known now.
 
         Raises: CatalogueError, RegisterDamaged.
@@ -46,7 +47,7 @@ class Preview:
                     jobs.append(job)
         return self._told(jobs, groups)
 
-    async def rebalance(self) -> wire.NodePlan:
+    async def rebalance(self) -> NodePlan:
         """Return what evening the nodes out takes. Raises: CatalogueError, RegisterDamaged."""
         view = self._keeper.view()
         records = {}
@@ -68,13 +69,11 @@ class Preview:
             groups += bool(moves)
         return self._told(jobs, groups)
 
-    def _told(self, jobs: list[Job], groups: int) -> wire.NodePlan:
+    def _told(self, jobs: list[Job], groups: int) -> NodePlan:
         bytes_moved = sum(job.wire_bytes for job in jobs)
         moves = sum(_pieces(job) for job in jobs)
         rate = self._keeper.limits.wire_bytes_per_s
-        return wire.NodePlan(
-            moves=moves, bytes=bytes_moved, seconds=bytes_moved / rate, left=groups
-        )
+        return NodePlan(moves=moves, bytes=bytes_moved, seconds=bytes_moved / rate, left=groups)
 
 
 def _pieces(job: Job) -> int:
