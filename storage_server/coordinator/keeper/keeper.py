@@ -31,11 +31,10 @@ from storage_server.coordinator.keeper.balance import (
 )
 from storage_server.coordinator.keeper.jobs import Job, NodeView, View
 from storage_server.coordinator.keeper.lease import Lease
-from storage_server.coordinator.keeper.migration import plan_migration
-from storage_server.coordinator.keeper.plan import Stuck, is_part_of, plan_chunk
+from storage_server.coordinator.keeper.plan import Stuck
 from storage_server.coordinator.keeper.tools import Tools
+from storage_server.coordinator.keeper.wants import needs, plan
 from storage_server.coordinator.keeper.worker import Worker
-from storage_server.coordinator.layouts import ChunkShape
 from storage_server.coordinator.registers import parse_group_key
 
 log = logging.getLogger(__name__)
@@ -268,7 +267,7 @@ class Keeper:
         for video in self._ready():
             for key, shapes in self._library.groups_of(video.id):
                 layout = video.layout_of(parse_group_key(key)[1])
-                needs = [s for s in shapes if _needs(s, layout, view)]
+                needs = [s for s in shapes if needs(s, layout, view)]
                 if needs or key in lacking:
                     is_there = self._is_there(view)
                     danger = min(s.losses_survived(is_there) for s in needs or shapes)
@@ -375,28 +374,3 @@ class Keeper:
     def _settle(self, key: str) -> None:
         """What this keeper wrote itself need not settle."""
         self._settled[key] = (self._library.group_version(key), float("-inf"))
-
-
-def plan(
-    key: str,
-    chunk: wire.ChunkRecord,
-    layout: wire.LayoutRecord | None,
-    view: View,
-    *,
-    placement: Placement,
-) -> Job | Stuck | None:
-    """Return what a chunk of a rendition that is to have this layout needs.
-
-    Args: layout: None: it is being uploaded; what is recorded is kept.
-    """
-    target = layout.to_layout() if layout else None
-    if target is None or is_part_of(target, chunk.layout.to_layout()):
-        return plan_chunk(key, chunk, target, view, placement=placement)
-    return plan_migration(key, chunk, target, view, placement=placement)
-
-
-def _needs(shape: ChunkShape, layout: wire.LayoutRecord | None, view: View) -> bool:
-    has = (shape.k, len(shape.coded), len(shape.copies))
-    if layout is not None and has != (layout.k, layout.n, layout.copies):
-        return True
-    return any(not view.is_staying(node) for node in shape.nodes)

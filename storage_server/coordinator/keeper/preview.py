@@ -13,8 +13,9 @@ from storage_server.coordinator.keeper.balance import (
     plan_moves,
 )
 from storage_server.coordinator.keeper.jobs import Job
-from storage_server.coordinator.keeper.keeper import Keeper, plan
+from storage_server.coordinator.keeper.keeper import Keeper
 from storage_server.coordinator.keeper.tools import Tools
+from storage_server.coordinator.keeper.wants import plan
 from storage_server.coordinator.registers import parse_group_key
 
 
