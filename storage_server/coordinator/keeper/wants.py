@@ -1,4 +1,4 @@
-"""What a chunk of a video that is to have some layout needs, whichever kind of work that is. Pure."""
+"""What a chunk of a video that is to have some layout needs, of whichever kind. Pure."""
 
 from redundancy.placement import Placement
 from smart_client import wire
