@@ -18,8 +18,8 @@ from storage_server.coordinator.keeper.balance import (
     plan_moves,
 )
 from storage_server.coordinator.keeper.jobs import Job, NodeView, View, dropped, finished, replaced
-from storage_server.coordinator.keeper.wants import plan
 from storage_server.coordinator.keeper.plan import Stuck, danger_of, is_readable
+from storage_server.coordinator.keeper.wants import plan
 
 GROUP = f"group/{'a' * 32}/original/000000"
 SIZE = 90_000
