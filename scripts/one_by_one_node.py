@@ -1,6 +1,7 @@
 """A node whose store does what simple ones do, to be measured beside ours: nothing else differs.
 
-For every put by itself: append, sync, write an index of all fragments as JSON, sync that.
+For every put by itself, as V-Stack's node does: open, append, fsync; then write the index of all
+fragments as JSON again, which is not synced. No framing, no checksum, no space reserved.
 """
 
 import argparse
@@ -8,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from redundancy.terminal import Terminal, run, top_parser
@@ -21,22 +23,36 @@ _INDEX = "index.json"
 
 
 class OneByOneStore(SuperblockStore):
-    """Responsible for syncing, and for rewriting its index, at every single write."""
+    """Responsible for a sync and a rewritten index for every single write."""
 
     folder: Path
 
     def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do each write by itself."""
-        outcomes: list[Outcome] = []
-        known: dict[str, int] = self.__dict__.setdefault("known", {})
-        for write in writes:
-            outcomes += super().commit([write])
-            known[write.key.hex()] = len(write.data) if isinstance(write, Put) else 0
-            with open(self.folder / _INDEX, "w", encoding="ascii") as file:
-                json.dump(known, file)
-                file.flush()
-                os.fsync(file.fileno())
-        return outcomes
+        return [self._append(write) for write in writes]
+
+    def _append(self, write: Write) -> Outcome:
+        assert isinstance(write, Put)
+        known: dict[str, dict[str, object]] = self.__dict__.setdefault("known", {})
+        key = write.key.hex()
+        if key in known:
+            return False
+        path = self.folder / "appended.dat"
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        offset = os.lseek(descriptor, 0, os.SEEK_END)
+        os.write(descriptor, write.data)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        known[key] = {
+            "chunk_id": key,
+            "superblock_id": 0,
+            "offset": offset,
+            "size": len(write.data),
+            "checksum": key,
+            "stored_at": datetime.now(UTC).isoformat(),
+        }
+        (self.folder / _INDEX).write_text(json.dumps(known), encoding="ascii")
+        return True
 
 
 def _handle(args: argparse.Namespace, terminal: Terminal) -> int:

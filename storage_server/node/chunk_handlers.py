@@ -1,9 +1,9 @@
 """``/v1/chunks/{key}``: store, read, check and remove one fragment."""
 
-import asyncio
 import contextlib
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -90,9 +90,7 @@ class ChunkHandlers:
             started_s = node.clock()
             self._say_continue(request)
             body = await self._read_body(request, length)
-            loop = asyncio.get_running_loop()
-            put = await loop.run_in_executor(self._hashers, Put.verified, key, body)
-            is_new = await node.writer.put(put)
+            is_new = await node.writer.put_checked(self._hashers, partial(Put.verified, key, body))
         finally:
             node.put_budget.give_back(length)
         node.metrics.observe_put(node.clock() - started_s)

@@ -1,5 +1,6 @@
 """One thread writes for everybody: what arrives while the disk syncs goes into the next sync.
 
+    put_checked() -> [check in a pool] -> queue: the loop is not woken in between
     put() -> queue -> [take all that wait] -> store.commit (write, sync, index) -> futures resolved
     run() -> queue -> [a job alone, between two commits] -> its future resolved
 
@@ -12,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -56,6 +58,7 @@ class GroupCommit:
         self._queue: queue.SimpleQueue[_Waiting | _Job | None] = queue.SimpleQueue()
         self._held: list[_Job | None] = []  # taken from the queue, not yet its turn
         self._is_closed = False
+        self._closing = threading.Lock()  # held for an instant only
         self.failure = ""  # set when the store broke in a way nobody foresaw: nothing is written
         self._thread = threading.Thread(target=self._run, name="superblock-writer", daemon=True)
         self._thread.start()
@@ -66,6 +69,24 @@ class GroupCommit:
         Raises: StoreFull, StoreReadOnly.
         """
         return await self._submit(put)
+
+    async def put_checked(self, checkers: Executor, check: Callable[[], Put]) -> bool:
+        """Store what ``check`` returns, which runs in one of ``checkers``; else as ``put``.
+
+        Raises: StoreFull, StoreReadOnly, and what ``check`` raises of ours.
+        """
+        done: asyncio.Future[Outcome] = self._loop.create_future()
+
+        def check_and_enqueue() -> None:
+            try:
+                self._enqueue(_Waiting(check(), done))
+            except EvenflowError as error:
+                self._loop.call_soon_threadsafe(_settle, done, error)
+            except Exception as error:  # noqa: BLE001 - top of the thread: who waits hears of it
+                self._loop.call_soon_threadsafe(done.set_exception, error)
+
+        checkers.submit(check_and_enqueue)
+        return await _outcome(done)
 
     async def delete(self, key: bytes) -> bool:
         """Remove a fragment; return whether it was there, once that would survive a power cut.
@@ -88,24 +109,23 @@ class GroupCommit:
 
     async def close(self) -> None:
         """Finish what waits, then stop the thread."""
-        if not self._is_closed:
-            self._is_closed = True
-            self._queue.put(None)
+        with self._closing:
+            if not self._is_closed:
+                self._is_closed = True
+                self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
     async def _submit(self, write: Write) -> bool:
         done: asyncio.Future[Outcome] = self._loop.create_future()
         self._enqueue(_Waiting(write, done))
-        # A client that goes away must not take the future from the thread that resolves it.
-        outcome = await asyncio.shield(done)
-        if isinstance(outcome, EvenflowError):
-            raise outcome
-        return outcome
+        return await _outcome(done)
 
     def _enqueue(self, item: _Waiting | _Job) -> None:
-        if self._is_closed:
-            raise StoreReadOnly("the node is stopping", hint="ask another node")
-        self._queue.put(item)
+        """Let an item wait its turn; from any thread. Raises: StoreReadOnly: too late."""
+        with self._closing:  # the word to stop is the last in the queue
+            if self._is_closed:
+                raise StoreReadOnly("the node is stopping", hint="ask another node")
+            self._queue.put(item)
 
     def _run(self) -> None:
         while (item := self._held.pop() if self._held else self._queue.get()) is not None:
@@ -153,6 +173,18 @@ class GroupCommit:
 
     def _resolve(self, waiting: list[_Waiting], outcomes: list[Outcome], took_s: float) -> None:
         for each, outcome in zip(waiting, outcomes, strict=True):
-            if not each.done.done():
-                each.done.set_result(outcome)
+            _settle(each.done, outcome)
         self._on_commit(len(waiting), took_s)
+
+
+async def _outcome(done: "asyncio.Future[Outcome]") -> bool:
+    # A client that goes away must not take the future from the thread that resolves it.
+    outcome = await asyncio.shield(done)
+    if isinstance(outcome, EvenflowError):
+        raise outcome
+    return outcome
+
+
+def _settle(done: "asyncio.Future[Outcome]", outcome: Outcome) -> None:
+    if not done.done():
+        done.set_result(outcome)

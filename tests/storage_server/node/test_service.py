@@ -4,16 +4,15 @@ import asyncio
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from storage_server.node.errors import (
-    StoreFull,
-    StoreReadOnly,
-)
+from storage_server.node.errors import HashMismatch, StoreFull, StoreReadOnly
 from storage_server.node.group_commit import GroupCommit
 from storage_server.node.heartbeat import beat_for_ever
 from storage_server.node.memory_store import MemoryChunkStore
+from storage_server.node.store import Put
 from support.fragments import fragment, fragments, open_store
 from support.node_in_thread import NodeInThread, raw_put, read_all, read_answer, wait_until
 from support.simulated_disk import SimulatedDisk
@@ -120,6 +119,30 @@ def test_a_store_that_breaks_unforeseen_leaves_nobody_waiting_and_is_not_used_ag
 
     asyncio.run(scenario())
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_a_pool_checks_is_stored_or_refused_and_nobody_waits_for_ever():
+    def bug():
+        raise ZeroDivisionError("a bug")
+
+    async def scenario():
+        store = MemoryChunkStore()
+        writer = GroupCommit(store)
+        with ThreadPoolExecutor(1) as pool:
+            assert await writer.put_checked(pool, lambda: fragment(0)) is True
+            assert await writer.put_checked(pool, lambda: fragment(0)) is False
+            with pytest.raises(HashMismatch):
+                await writer.put_checked(pool, lambda: Put.verified(fragment(1).key, b"other"))
+            with pytest.raises(ZeroDivisionError):
+                await writer.put_checked(pool, bug)
+            assert await writer.put_checked(pool, lambda: fragment(2)) is True
+            await writer.close()
+            with pytest.raises(StoreReadOnly):
+                await writer.put_checked(pool, lambda: fragment(3))
+        assert not writer.failure
+        assert not store.has(fragment(3).key)
+
+    asyncio.run(scenario())
 
 
 # Heartbeats
