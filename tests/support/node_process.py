@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 class NodeProcess:
     """Responsible for one process; whatever happens it is gone after the ``with`` block."""
 
-    def __init__(self, data_dir, *words, open_files=None, program=("storage_server.node",)):
+    def __init__(
+        self, data_dir, *words, open_files=None, program=("storage_server.node",), env=None
+    ):
         limited = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(open_files)]
         # A pipe that nobody reads would fill up, and then stop the node at its next line.
         descriptor, name = tempfile.mkstemp(prefix="node-", suffix=".log")
@@ -27,6 +29,7 @@ class NodeProcess:
             ],
             stdout=subprocess.PIPE,
             stderr=descriptor,
+            env={**os.environ, **(env or {})},
             text=True,
         )
         os.close(descriptor)
