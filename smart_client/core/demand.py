@@ -92,6 +92,7 @@ class Demand:
             if excess <= 0 or (spans and distance == 0):
                 return
             state.chunks[index].forget()
+            state.chunks[index].wanted = 0  # it was read: nobody is waiting for it any more
             state.out.append(commands.Discard(index))
             excess -= state.chunks[index].geometry.chunk_bytes
 

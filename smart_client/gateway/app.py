@@ -124,10 +124,11 @@ class Gateway:
     async def _open_stream(self, key: StreamKey) -> VideoStream:
         manifest = await self._shelf.get(key.video, key.rendition)
         session = session_config(self._config)
-        if self._library.cache is not None and self._library.cache.writes:
-            # What is dropped from the spool is still in the cache.
-            room = min(session.cache_bytes_max, SPOOL_BYTES_MAX)
-            session = dataclasses.replace(session, cache_bytes_max=room)
+        cache = self._library.cache
+        if cache is None or cache.writes:
+            # What is dropped from the spool is still in the cache; without one, a little is kept
+            # for those who seek back.
+            session = dataclasses.replace(session, cache_bytes_max=SPOOL_BYTES_MAX)
         return await self._library.open_stream(
             key.video,
             self._config,
