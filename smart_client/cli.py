@@ -112,6 +112,9 @@ def _add_library_commands(commands: Commands) -> None:
     ls = _add(commands, "ls", LIBRARY, "List the library.", epilog=help_text.LS)
     ls.add_argument("glob", nargs="?", metavar="GLOB", help="only names that match")
     ls.add_argument(
+        "-l", "--long", action="store_true", help="also views a week and why it is stored so"
+    )
+    ls.add_argument(
         "--names", dest="names_only", action="store_true", help="names only, one a line"
     )
     info = _add(commands, "info", LIBRARY, "Show how a video is stored.", epilog=help_text.INFO)

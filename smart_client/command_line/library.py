@@ -36,7 +36,7 @@ def ls(args: argparse.Namespace, terminal: Terminal) -> int:
     elif not found:
         terminal.note("no videos; store one with `smart-client put FILE`")
     else:
-        terminal.console().print(_video_table(found))
+        terminal.console().print(_video_table(found, is_long=args.long))
     return ExitCode.OK
 
 
@@ -44,22 +44,28 @@ def _plain(record: object) -> dict[str, object]:
     return wire.decode(wire.encode(record), dict[str, object])
 
 
-def _video_table(videos: list[wire.VideoSummary]) -> Table:
+def _video_table(videos: list[wire.VideoSummary], *, is_long: bool) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("NAME", "SIZE", "DURATION", "LAYOUT", "HEALTH", "VIEWS", "A WEEK"):
-        table.add_column(name, justify="left" if name in ("NAME", "LAYOUT", "HEALTH") else "right")
-    table.add_column("WHY", no_wrap=True, overflow="ellipsis")
+    table.add_column("NAME", overflow="fold", min_width=12)
+    for name in ("SIZE", "DURATION", "LAYOUT", "HEALTH", "VIEWS"):
+        left = name in ("LAYOUT", "HEALTH")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    if is_long:
+        table.add_column("A WEEK", justify="right", no_wrap=True)
+        table.add_column("WHY", no_wrap=True, overflow="ellipsis")
     for video in videos:
-        table.add_row(
+        cells = [
             video.name,
             size_text(video.size),
             clock(video.duration_s) if video.duration_s else "-",
             str(video.layout.to_layout()),
             _health(video),
             str(video.views),
-            f"{video.views_per_week:.3g}" if video.views_per_week >= 0.01 else "0",
-            video.reason.split(";")[0],
-        )
+        ]
+        if is_long:
+            cells.append(f"{video.views_per_week:.3g}" if video.views_per_week >= 0.01 else "0")
+            cells.append(video.reason.split(";")[0])
+        table.add_row(*cells)
     return table
 
 

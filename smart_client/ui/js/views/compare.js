@@ -8,7 +8,7 @@ import { unknownCard } from "../words.js";
 const ASK_MS = 2000;
 const OURS = "smart";
 const SCENARIOS = [
-  ["typical", "typical: five unequal home nodes"],
+  ["typical", "typical: six unequal home nodes"],
   ["frozen-node", "one node freezes"],
   ["dripping-node", "one node drips"],
   ["common-outages", "nodes fail together"],
