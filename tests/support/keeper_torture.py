@@ -21,10 +21,11 @@ from redundancy.fragment_format import read_footer_at_end
 from redundancy.fragments import decode_chunk
 from smart_client import wire
 from smart_client.ingest.clip import make_clip
+from support.forker import Forker, is_alive, kill_and_wait
 from support.keeper_witness import OneWriter, Seen, Witnesses
 
 LAYOUTS = ["rs:3+2", "rep:3", "rs:2+2", "rs:3+3", "rs:4+2", "rs:3+2+1copy"]
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0  # of a machine that does much else
 FILM_S = 60.0  # encoded in a tenth of it; every player plays it in real time
 
 
@@ -52,28 +53,31 @@ class Account:
 class Process:
     """One of our servers: started with its first port for ever, killed, started again."""
 
-    def __init__(self, log: Path, *words: str) -> None:
+    def __init__(self, forker: Forker, log: Path, *words: str) -> None:
+        self._forker = forker
         self._log = log
         self._words = list(words)
         self._port = 0
+        self._starts = 0
         self.url = ""
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "storage_server", *self._words, "--json"]
-        command += ["--listen", f"127.0.0.1:{self._port}"]
-        with self._log.open("ab") as errors:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"did not start: {self._log.read_text()[-2000:]}")
-        self.url = json.loads(line)["url"]
+        self._starts += 1
+        out = self._log.with_suffix(f".{self._starts}.out")
+        argv = [*self._words, "--json", "--listen", f"127.0.0.1:{self._port}"]
+        self.pid = self._forker.start("storage-server", argv, out, self._log)
+        until_s = time.monotonic() + PATIENCE_S
+        while not (out.exists() and out.read_text().endswith("\n")):
+            if not is_alive(self.pid) or time.monotonic() > until_s:
+                raise RuntimeError(f"did not start: {self._log.read_text()[-2000:]}")
+            time.sleep(0.02)
+        self.url = json.loads(out.read_text().splitlines()[0])["url"]
         self._port = int(self.url.rpartition(":")[2])
+        out.unlink()
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()
+        kill_and_wait(self.pid)
 
 
 class TorturedCluster:
@@ -83,22 +87,25 @@ class TorturedCluster:
         self.directory = directory
         self.rng = rng
         self.account = Account()
-        self.hub = Process(directory / "hub.log", "coordinator", "--data", str(directory / "hub"))
+        self.forker = Forker()
+        self.hub = Process(
+            self.forker, directory / "hub.log", "coordinator", "--data", str(directory / "hub")
+        )
         self.nodes = {f"node-{i}": self._start_node(f"node-{i}") for i in range(1, nodes + 1)}
         self.films: dict[str, str] = {}  # name -> SHA-256
         self.drained = ""
-        self.witnesses = Witnesses(self.hub.url)
+        self.witnesses = Witnesses(self.hub.url, directory)
         self.witnesses.states = {name: OneWriter("not") for name in self.nodes}
 
     def _start_node(self, name: str) -> Process:
         words = ["node", "--id", name, "--data", str(self.directory / name)]
         words += ["--coordinator", self.hub.url, "--capacity", "640MiB"]
-        return Process(self.directory / f"{name}.log", *words)
+        return Process(self.forker, self.directory / f"{name}.log", *words)
 
     def close(self) -> None:
         for process in (self.hub, *self.nodes.values()):
-            with contextlib.suppress(OSError):
-                process.kill()
+            process.kill()
+        self.forker.close()
 
     def ask(self, method: str, path: str, body: object = None) -> object:
         """Ask the coordinator until it answers; returns None when it refuses."""
@@ -147,7 +154,7 @@ class TorturedCluster:
         return found["is_keeper"] and not left
 
     def _wait(self, is_true, what: str, detail: object = "") -> None:
-        until_s = time.monotonic() + 3 * PATIENCE_S
+        until_s = time.monotonic() + PATIENCE_S
         while not is_true():
             if time.monotonic() > until_s:
                 status = self.ask("GET", "/v1/keeper")
@@ -239,7 +246,7 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(3 * PATIENCE_S)
+        self._thread.join(PATIENCE_S)
 
     async def _read_for_ever(self) -> None:
         try:

@@ -1,17 +1,21 @@
 """Who watches while a cluster is tortured: players in real time, and readers of its registers."""
 
 import hashlib
+import itertools
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 
 from smart_client import wire
+from support.forker import Forker, is_alive
+
+# A film of a minute that is still not over after this hangs.
+_PLAY_S_MAX = 600.0
 
 
 class Broken(Exception):
@@ -111,8 +115,9 @@ class Versions:
 class Witnesses:
     """Responsible for threads that watch until they are told to stop, and for what they saw."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, directory: Path) -> None:
         self._url = url
+        self._directory = directory
         self.seen = Seen()
         self.trouble = ""
         self._versions: dict[str, Versions] = {}
@@ -126,7 +131,7 @@ class Witnesses:
         """Begin to watch."""
         works: list[Callable[[], None]] = []
         for number in range(players):
-            works.append(lambda n=number: self._play(films[n % len(films) :] + films))
+            works.append(lambda n=number: self._play(films[n % len(films) :] + films, n))
         works += [lambda: self._read_registers(films)] * readers
         for work in works:
             self._threads.append(threading.Thread(target=self._until_trouble, args=(work,)))
@@ -148,23 +153,37 @@ class Witnesses:
 
     # -- players ---------------------------------------------------------------------------------
 
-    def _play(self, films: list[str]) -> None:
-        for film in films:
-            if self._stop.is_set():
-                return
-            command = [sys.executable, "-m", "smart_client", "play", film, "--player", "none"]
-            command += ["--coordinator", self._url, "--json"]
-            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
-            self._judge(film, done)
+    def _play(self, films: list[str], number: int) -> None:
+        forker = Forker()
+        plays = 0
+        try:
+            for film in itertools.cycle(films):
+                if self._stop.is_set():
+                    return
+                plays += 1
+                out = self._directory / f"player-{number}.{plays}"
+                argv = ["play", film, "--player", "none", "--coordinator", self._url, "--json"]
+                pid = forker.start("smart-client", argv, out, out)
+                until_s = time.monotonic() + _PLAY_S_MAX
+                while is_alive(pid):
+                    if time.monotonic() > until_s:
+                        raise Broken(f"{film} is not played to its end: {out.read_text()}")
+                    time.sleep(0.2)
+                self._judge(film, out.read_text())
+                out.unlink()
+        finally:
+            forker.close()
 
-    def _judge(self, film: str, done: "subprocess.CompletedProcess[str]") -> None:
-        told = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
+    def _judge(self, film: str, text: str) -> None:
+        lines = text.splitlines()
+        told = json.loads(lines[-2]) if len(lines) > 1 else {}
+        code = json.loads(lines[-1]).get("exit", 70) if lines else 70
         with self._lock:
-            if done.returncode == 5 and "session" not in told:
+            if code == 5 and "session" not in told:
                 self.seen.plays_refused += 1
                 return
-            if done.returncode or not told["session"]["sha256_verified"]:
-                raise Broken(f"playing {film}: {done.returncode} {done.stdout} {done.stderr}")
+            if code or not told["session"]["sha256_verified"]:
+                raise Broken(f"playing {film}: {text}")
             session = told["session"]
             self.seen.plays += 1
             self.seen.played_s += session["played_s"]

@@ -33,7 +33,7 @@ from storage_server.coordinator.keeper.jobs import Job, NodeView, View
 from storage_server.coordinator.keeper.lease import Lease
 from storage_server.coordinator.keeper.plan import Stuck
 from storage_server.coordinator.keeper.tools import Tools
-from storage_server.coordinator.keeper.wants import needs, plan
+from storage_server.coordinator.keeper.wants import needs_work, plan
 from storage_server.coordinator.keeper.worker import Worker
 from storage_server.coordinator.registers import parse_group_key
 
@@ -267,7 +267,7 @@ class Keeper:
         for video in self._ready():
             for key, shapes in self._library.groups_of(video.id):
                 layout = video.layout_of(parse_group_key(key)[1])
-                needs = [s for s in shapes if needs(s, layout, view)]
+                needs = [s for s in shapes if needs_work(s, layout, view)]
                 if needs or key in lacking:
                     is_there = self._is_there(view)
                     danger = min(s.losses_survived(is_there) for s in needs or shapes)

@@ -26,7 +26,7 @@ def plan(
     return plan_migration(key, chunk, target, view, placement=placement)
 
 
-def needs(shape: ChunkShape, layout: wire.LayoutRecord | None, view: View) -> bool:
+def needs_work(shape: ChunkShape, layout: wire.LayoutRecord | None, view: View) -> bool:
     """Whether chunks of this shape need anything; ``plan`` says what."""
     has = (shape.k, len(shape.coded), len(shape.copies))
     if layout is not None and has != (layout.k, layout.n, layout.copies):
