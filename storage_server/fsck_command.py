@@ -20,7 +20,13 @@ def fsck(args: argparse.Namespace, terminal: Terminal) -> int:
         "bytes_read": report.bytes_read,
         "repaired": report.repaired,
         "findings": [
-            {"file": each.file, "kind": each.kind, "text": each.text, "keys": list(each.keys)}
+            {
+                "file": each.file,
+                "kind": each.kind,
+                "text": each.text,
+                "keys": list(each.keys),
+                "listed": each.is_listed,
+            }
             for each in report.findings
         ],
     }
@@ -38,6 +44,8 @@ def _text(report: FsckReport) -> str:
         lines.append("  nothing is wrong")
     elif report.repaired:
         lines.append("  repaired: what is bad is no longer served, and is listed for repair")
+    elif report.losses and all(each.is_listed for each in report.losses):
+        lines.append("  known already: not served, and listed until it is stored again")
     elif report.losses:
         lines.append("  next: run it again with --repair, or start the node and let it be rebuilt")
     return "\n".join(lines)

@@ -162,7 +162,7 @@ class ChunkHandlers:
         if facts.read_only_reason:
             message = f"the node is read-only: {facts.read_only_reason}"
             raise HttpProblem(503, "READ_ONLY", message, closes=True)
-        if facts.is_full:
+        if self._node.refuses_more(facts):
             raise HttpProblem(507, "NODE_FULL", "the node is full; ask another node", closes=True)
         return length
 

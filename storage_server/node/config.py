@@ -137,7 +137,10 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--id", help="the node's name; default: the one its data has")
     parser.add_argument("--data", required=True, metavar="DIR", help="where fragments are kept")
     parser.add_argument(
-        "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="port 0 takes a free one"
+        "--listen",
+        default="127.0.0.1:0",
+        metavar="HOST:PORT",
+        help="default %(default)s; port 0 takes a free one",
     )
     parser.add_argument("--capacity", metavar="SIZE", help="as in 50GiB; default: the whole disk")
     parser.add_argument("--zone", default="", help="what fails together: a room, a site")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from redundancy.errors import FileMissing
-from storage_server.directory_lock import DirectoryLock
+from storage_server.directory_lock import DirectoryLock, DirectoryLocked
 from storage_server.node.disk import Disk, DiskFile, RealDisk
 from storage_server.node.errors import InvalidSuperblock, WrongNode
 from storage_server.node.index import Index, Location
@@ -43,6 +43,7 @@ class Finding:
     kind: str
     text: str
     keys: tuple[str, ...] = ()
+    is_listed: bool = False  # known before: not served, and reported until it is stored again
 
     @property
     def is_loss(self) -> bool:
@@ -93,7 +94,14 @@ class _Held:
     """The directory, kept from any node for a while."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = DirectoryLock(path, holder="node")
+        try:
+            self._lock = DirectoryLock(path, holder="node")
+        except DirectoryLocked as error:
+            raise DirectoryLocked(
+                f"{path} is in use by a node (process {error.detail['pid'] or 'unknown'})",
+                hint="stop it first; while it runs it checks itself (--scrub-days)",
+                detail=error.detail,
+            ) from error
 
     def close(self) -> None:
         self._lock.release()
@@ -134,7 +142,13 @@ class _Inspection:
         for damage in (
             known for each in verdict.damage for known in self._quarantine.as_known(each)
         ):
-            self._add(name, damage.kind.value, damage.describe(), damage.keys)
+            self._add(
+                name,
+                damage.kind.value,
+                damage.describe_place(),
+                damage.keys,
+                is_listed=damage in self._quarantine.damage,
+            )
         sound = tuple(self._sound_records(number, file, tag, verdict.records))
         self._report.records += len(sound)
         log = RecordLog.of(sound)
@@ -146,7 +160,11 @@ class _Inspection:
         try:
             header = FileHeader.unpack(file.read(0, FILE_HEADER_BYTES))
         except InvalidSuperblock as error:
-            self._add(name, DamageKind.FILE_HEADER.value, error.message)
+            is_listed = any(
+                each.kind is DamageKind.FILE_HEADER and each.file == name
+                for each in self._quarantine.damage
+            )
+            self._add(name, DamageKind.FILE_HEADER.value, error.message, is_listed=is_listed)
             return guess_tag(file.read, size) or b""
         if header.store_uuid != self._identity.store_uuid:
             raise WrongNode(
@@ -192,8 +210,16 @@ class _Inspection:
         text = f"{finding.text}; all of it is stored in another place"
         return dataclasses.replace(finding, kind="replaced", text=text)
 
-    def _add(self, file: str, kind: str, text: str, keys: tuple[bytes, ...] = ()) -> None:
-        finding = Finding(file, kind, text, tuple(key.hex() for key in keys))
+    def _add(
+        self,
+        file: str,
+        kind: str,
+        text: str,
+        keys: tuple[bytes, ...] = (),
+        *,
+        is_listed: bool = False,
+    ) -> None:
+        finding = Finding(file, kind, text, tuple(key.hex() for key in keys), is_listed)
         self._report.findings.append(finding)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from storage_server.node.metrics import NodeMetrics
 from storage_server.node.responses import SliceSender
 from storage_server.node.store import ChunkStore, StoreFacts
 from storage_server.node.superblock import StoreIdentity
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -33,6 +36,7 @@ class NodeState:
     started_s: float
     load: int = 0  # requests under way
     is_draining: bool = False
+    _is_told_full: bool = False
     _went_idle: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextlib.contextmanager
@@ -51,6 +55,17 @@ class NodeState:
         while self.load:
             self._went_idle.clear()
             await self._went_idle.wait()
+
+    def refuses_more(self, facts: StoreFacts) -> bool:
+        """Whether new fragments are refused for want of space; the log hears of each change."""
+        if facts.is_full is not self._is_told_full:
+            self._is_told_full = facts.is_full
+            if facts.is_full:
+                used = f"{100 * facts.fullness:.0f} % of the capacity are used"
+                log.warning("full: %s; new fragments are refused, reading goes on", used)
+            else:
+                log.info("there is room for new fragments again")
+        return facts.is_full
 
     def facts(self) -> StoreFacts:
         """Return the store's facts; a writer that broke counts as read-only."""

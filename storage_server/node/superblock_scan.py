@@ -63,9 +63,12 @@ class Damage:
 
     def describe(self) -> str:
         """Return one line for a log."""
+        return f"{self.kind.value}: {self.describe_place()}"
+
+    def describe_place(self) -> str:
+        """Return where it is and what is lost there."""
         names = "".join(f" {key.hex()}" for key in self.keys) or " unknown"
-        where = f"{self.file} at {self.offset}+{self.length_bytes}"
-        return f"{self.kind.value}: {where}, fragments:{names}"
+        return f"{self.file} at {self.offset}+{self.length_bytes}, fragments:{names}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,11 +62,16 @@ def test_rot_is_found_and_named_and_repair_takes_it_out(data, capsys):
     code, report = fsck(data, capsys)
     assert code == 7
     (finding,) = report["findings"]
+    assert not finding["listed"]
     assert finding["keys"] == [PUTS[2].key.hex()]
     assert contents(data) == before
     code, report = fsck(data, capsys, "--repair")
     assert code == 7
     assert report["repaired"]
+    assert main(["fsck", str(data)]) == 7
+    told = capsys.readouterr().out
+    assert "known already" in told
+    assert "--repair" not in told
     folder, store = opened(data)
     assert not store.has(PUTS[2].key)
     assert [bad.key for bad in store.bad()] == [PUTS[2].key]

@@ -18,7 +18,7 @@ from support.node_in_thread import (
 pytestmark = pytest.mark.real
 
 
-def test_a_full_node_says_507_and_still_reads_and_deletes(tmp_path):
+def test_a_full_node_says_507_and_still_reads_and_deletes(tmp_path, caplog):
     with NodeInThread(tmp_path, capacity_bytes=1 << 20) as node:
         puts = fragments(12, 100_000)
         statuses = [node.put(put).status for put in puts]
@@ -29,6 +29,8 @@ def test_a_full_node_says_507_and_still_reads_and_deletes(tmp_path):
         assert status_of(node.send_raw(raw_put(puts[-1], header, body=b""))) == 507
         assert node.get(puts[0]).body == puts[0].data
         assert node.ask("DELETE", f"/v1/chunks/{puts[0].key.hex()}").status == 204
+    told = [record for record in caplog.records if "new fragments are refused" in record.message]
+    assert len(told) == 1  # not once for every refusal
 
 
 def test_too_many_bytes_under_way_are_503_with_a_time_to_come_back(tmp_path):
