@@ -14,6 +14,7 @@ from aiohttp import web
 from smart_client.accepting import serving
 from smart_client.chunk_cache import ChunkCache
 from smart_client.config import ClientConfig
+from smart_client.errors import VideoNotFound
 from smart_client.gateway.cluster_api import ClusterApi
 from smart_client.gateway.comparisons import ComparisonDesk
 from smart_client.gateway.desk import Desk
@@ -53,7 +54,7 @@ class Gateway:
         self._library = library
         self._only_plays = only_plays
         self._serving = contextlib.AsyncExitStack()
-        self.pool = StreamPool(self._open_stream)
+        self.pool = StreamPool(self._open_stream, self._current_id)
         self.desk = Desk(
             config=config,
             library=library,
@@ -136,6 +137,12 @@ class Gateway:
             session=session,
             manifest=manifest,
         )
+
+    async def _current_id(self, name: str) -> str:
+        try:
+            return (await self._library.coordinator.video(name)).id
+        except VideoNotFound:
+            return ""
 
     def _open_cache(self) -> ChunkCache | None:
         if not self._config.cache_bytes:

@@ -100,6 +100,7 @@ class HealthApi:
         for name, value in (
             ("node_bytes", health.node_bytes),
             ("player_bytes", health.player_bytes),
+            ("cached_bytes", self._desk.pool.totals().cached_bytes),
             ("listeners_dropped", self._live.dropped),
         ):
             yield f"# TYPE {_PREFIX}_{name}_total counter"
@@ -112,6 +113,18 @@ class HealthApi:
             ("uptime_seconds", health.uptime_s),
             ("coordinator_up", health.coordinator_away_since_ts is None),
         ]
+        cache = self._desk.library.cache
+        if cache is not None:
+            gauges.append(("cache_size_bytes", cache.total_bytes))
+        players = {
+            id(each): each
+            for shared in self._desk.pool.all
+            for each in shared.account.audience.players.values()
+        }
+        gauges.append(("players_reporting", len(players)))
+        gauges.append(("player_stalls", sum(each.clock.stalls for each in players.values())))
+        stalled_s = sum(each.clock.stalled_s() for each in players.values())
+        gauges.append(("player_stalled_seconds", stalled_s))
         if health.amplification is not None:
             gauges.append(("amplification_ratio", health.amplification))
         for name, gauge in gauges:

@@ -6,6 +6,7 @@ skipped, and one that takes nothing at all for ``STUCK_S`` is dropped. So nothin
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -18,7 +19,7 @@ from smart_client.errors import GatewayBusy
 from smart_client.gateway.desk import Desk
 from smart_client.gateway.edge import SERVER_NAME
 from smart_client.gateway.library_api import library_videos
-from smart_client.gateway.records import ErrorBody, LiveCluster, LiveSnapshot
+from smart_client.gateway.records import ErrorBody, LiveCluster, LiveSnapshot, SessionFigures
 from smart_client.gateway.sessions_api import session_figures
 
 log = logging.getLogger(__name__)
@@ -150,28 +151,29 @@ class Live:
             await asyncio.sleep(every_s)
 
     async def _sessions(self) -> object:
-        return session_figures(self._desk.pool.all)
+        """Return all sessions; of one that nobody reads, what only time changes stands still."""
+        return tuple(
+            each if each.readers else _at_rest(each)
+            for each in session_figures(self._desk.pool.all)
+        )
 
     async def _uploads(self) -> object:
         return self._desk.uploads.all()
 
     async def _videos(self) -> object:
         try:
-            async with asyncio.timeout(ANSWER_S):
-                return await library_videos(self._desk)
-        except (EvenflowError, TimeoutError):
+            return await library_videos(self._desk)
+        except EvenflowError:
             return None
 
     async def _cluster(self) -> LiveCluster:
         error: EvenflowError | None = None
         status = None
+        question = self._desk.library.coordinator.status()
         try:
-            async with asyncio.timeout(ANSWER_S):
-                status = await self._desk.watch.ask(self._desk.library.coordinator.status())
+            status = await self._desk.watch.ask(question, patience_s=ANSWER_S)
         except EvenflowError as caught:
             error = caught
-        except TimeoutError:
-            error = GatewayBusy("the coordinator has not answered yet")
         body = ErrorBody(**error.to_json()) if error else None  # type: ignore[arg-type]
         away_ts = self._desk.watch.away_since_ts
         return LiveCluster(
@@ -180,10 +182,21 @@ class Live:
 
     async def _snapshot(self) -> LiveSnapshot:
         cluster = await self._cluster()
-        videos = await library_videos(self._desk) if cluster.status is not None else None
+        videos = None
+        if cluster.status is not None:
+            with contextlib.suppress(EvenflowError):
+                videos = await library_videos(self._desk)
         return LiveSnapshot(
             videos=videos,
             uploads=self._desk.uploads.all(),
             sessions=session_figures(self._desk.pool.all),
             cluster=cluster,
         )
+
+
+def _at_rest(session: SessionFigures) -> SessionFigures:
+    shot = session.snapshot
+    nodes = tuple(msgspec.structs.replace(node, quiet_s=0.0) for node in shot.nodes)
+    shot = msgspec.structs.replace(shot, t_s=0.0, nodes=nodes)
+    players = tuple(msgspec.structs.replace(each, report_age_s=0.0) for each in session.players)
+    return msgspec.structs.replace(session, snapshot=shot, players=players)

@@ -39,17 +39,17 @@ class ManifestShelf:
         Raises: VideoNotFound, RenditionNotFound, CoordinatorUnreachable: and none was seen.
         """
         known = await asyncio.to_thread(self._read, name, rendition)
-        question = self._watch.ask(self._library.manifest(name, rendition))
+        question = self._library.manifest(name, rendition)
         try:
             if known is None:
-                manifest = await question
+                manifest = await self._watch.ask(question)
             else:
                 patience_s = PATIENCE_S if self._watch.away_since_ts is None else PATIENCE_S / 4
-                manifest = await asyncio.wait_for(question, patience_s)
+                manifest = await self._watch.ask(question, patience_s=patience_s)
         except VideoNotFound:
             await asyncio.to_thread(self._path(name, rendition).unlink, missing_ok=True)
             raise
-        except (CoordinatorUnreachable, TimeoutError):
+        except CoordinatorUnreachable:
             if known is None:
                 raise
             log.warning("no coordinator answers: '%s' is played as it was last known", name)

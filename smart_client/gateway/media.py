@@ -6,6 +6,7 @@ a connection that is held. So while nodes are away the gateway holds, and goes o
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -27,6 +28,10 @@ RENDITION = Parameter("rendition", wire.Name, "`original`, or one of its ladder"
 RANGE = Parameter("Range", str, "one range of bytes: bytes=A-B", "header")
 
 SEND_BYTES = 256 * 1024
+
+# A session that failed is opened again after this, doubling.
+AGAIN_S = 1.0
+AGAIN_S_MAX = 15.0
 
 # Fetched beyond a segment that is asked for: the next one, so that nodes which are through with
 # this one have something to do. More is waste when the player changes the rendition, and it would
@@ -94,15 +99,34 @@ class MediaApi:
         response.content_length = whole.stop - whole.start
         await response.prepare(request)
         if request.method == "GET":
-            await self._send(shared, whole, response, peer_of(request))
+            await self._send_all(shared, whole, response, peer_of(request))
         await response.write_eof()
         return response
 
-    async def _send(
+    async def _send_all(
         self, shared: SharedStream, part: ByteRange, response: web.StreamResponse, peer: str
     ) -> None:
-        if part.stop == part.start:
-            return
+        """Send a range to its end. What stops the session only holds the answer up.
+
+        A full disk, say, or a fault of ours: the stream is opened anew until it goes on. Holding is
+        the kindest meanwhile: the player keeps what it has.
+        """
+        sha256 = shared.stream.manifest.rendition.sha256
+        position, pause_s = part.start, AGAIN_S
+        while position < part.stop:
+            if shared.stream.manifest.rendition.sha256 == sha256:
+                rest = ByteRange(position, part.stop, part.size)
+                position = await self._send(shared, rest, response, peer)
+            if position < part.stop:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, AGAIN_S_MAX)
+                with contextlib.suppress(EvenflowError):
+                    shared = await self._pool.get(*shared.key)
+
+    async def _send(
+        self, shared: SharedStream, part: ByteRange, response: web.StreamResponse, peer: str
+    ) -> int:
+        """Send what can be sent; return the position reached."""
         account = shared.account
         time_at = shared.stream.session.state.timeline.time_at
         rendition = shared.stream.manifest.rendition
@@ -121,12 +145,11 @@ class MediaApi:
             if stop is not None:
                 close = self._pool.close_reader_soon
         except EvenflowError as error:
-            # Nothing more can come. Holding is still the kindest: the player keeps what it has.
-            log.error("%s: %s", shared.stream.manifest.video.name, error.message)
-            await asyncio.Event().wait()
+            log.error("%s: %s", shared.key.video, error.message)
         finally:
             account.views.closed(peer, time.monotonic())
             close(shared, reader)
+        return reader.position
 
 
 def _read_ahead_bytes(rendition: wire.RenditionRecord) -> int | None:

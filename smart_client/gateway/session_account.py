@@ -3,7 +3,6 @@
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -14,6 +13,7 @@ from smart_client.core.explanation import Explainer
 from smart_client.core.findings import AnyFinding, Stall
 from smart_client.core.ledger import Mark
 from smart_client.core.metrics import Snapshot
+from smart_client.gateway.audience import Audience, KnownPlayer
 from smart_client.gateway.player_clock import PlayerClock
 from smart_client.gateway.records import (
     ChunkMatrix,
@@ -23,21 +23,14 @@ from smart_client.gateway.records import (
     SessionFigures,
     SessionNotice,
 )
-from smart_client.gateway.views import ViewCounter
 from smart_client.mpv_ipc import MpvSaid
 from smart_client.reasons import lines_of
 from smart_client.stream import StreamReader, VideoStream
-from smart_client.wire import CountView
 
 NOTICES_MAX = 100
 
 # The explainer's own list is cut to so many when it has grown to twice that.
 FINDINGS_MAX = 200
-
-PLAYERS_MAX = 32
-
-# A player that has said nothing for so long is no longer shown.
-PLAYER_SILENT_S = 120.0
 
 MPV, MPV_SOURCE = "mpv", "mpv-ipc"
 
@@ -51,38 +44,20 @@ _LETTERS = {
 }
 
 
-@dataclass(slots=True)
-class KnownPlayer:
-    """A player that reports."""
-
-    source: str
-    clock: PlayerClock = field(default_factory=PlayerClock)
-    number: int = 0  # in the session
-    heard_s: float = 0.0  # on our clock
-
-
 class SessionAccount:
     """Responsible for what there is to tell of one open video; follows its session."""
 
-    def __init__(self, stream: VideoStream) -> None:
+    def __init__(self, stream: VideoStream, audience: Audience) -> None:
         self.id = secrets.token_hex(8)
         self.stream = stream
+        self.audience = audience
+        self.views = audience.views
         self.began_s = time.monotonic()
-        self.players: dict[str, KnownPlayer] = {}
         self.player_bytes = 0
-        timeline = stream.session.state.timeline
         stream.counts_reads = False  # what is sent is not yet shown
-        self.views = ViewCounter(
-            stream.manifest.video.id,
-            timeline.end_s,
-            has_time=timeline.has_time,
-            mint=lambda: secrets.token_hex(16),
-            report=self._report_view,
-        )
         self._explainer = Explainer(stream.session)
         self._told: list[tuple[int, AnyFinding | str, float]] = []
         self._next_notice = 0
-        self._next_player = 0
         self._seen_findings = 0
         stream.driver.observe(self.observe)
 
@@ -102,8 +77,10 @@ class SessionAccount:
         self._next_notice += 1
         del self._told[:-NOTICES_MAX]
 
-    def _report_view(self, view: CountView) -> None:
-        self.stream.on_view(view)
+    @property
+    def players(self) -> dict[str, KnownPlayer]:
+        """The players that report and play this rendition now."""
+        return self.audience.of(self.id)
 
     # -- players ---------------------------------------------------------------------------------
 
@@ -113,21 +90,7 @@ class SessionAccount:
         Args:
             peer: who sent it, as ``views`` knows those who take bytes.
         """
-        now_s = time.monotonic()
-        player = self.players.get(report.player)
-        if player is None:
-            self._forget_silent_players(now_s)
-            self._next_player += 1
-            player = KnownPlayer(source, number=self._next_player)
-            self.players[report.player] = player
-        player.heard_s = now_s
-        told = player.clock.take(
-            report.event,
-            report.ts_ms / 1000,
-            report.position_s,
-            report.buffered_s,
-            report.message,
-        )
+        player, told = self.audience.hear(report, source, self.id)
         clock = player.clock
         if told:
             self._player_did(told, clock)
@@ -139,7 +102,7 @@ class SessionAccount:
     def hear_mpv(self, said: MpvSaid) -> None:
         """Take in what our own mpv says over its IPC; it starts with its first request."""
         self.views.ignores_bytes = True
-        if MPV not in self.players:
+        if MPV not in self.audience.players:
             first = PlayerReport(player=MPV, event="open", ts_ms=1000 * self.began_s)
             self.hear(first, MPV_SOURCE)
         report = PlayerReport(
@@ -170,13 +133,6 @@ class SessionAccount:
         elif told == "seek":
             self._tell(f"· the player seeks to {clock.position_s:.1f} s", now_s)
 
-    def _forget_silent_players(self, now_s: float) -> None:
-        for name, player in list(self.players.items()):
-            if now_s - player.heard_s > PLAYER_SILENT_S:
-                del self.players[name]
-        while len(self.players) >= PLAYERS_MAX:
-            del self.players[min(self.players, key=lambda name: self.players[name].heard_s)]
-
     # -- figures ---------------------------------------------------------------------------------
 
     @property
@@ -189,7 +145,8 @@ class SessionAccount:
         """Return the session now."""
         manifest = self.stream.manifest
         now_s = time.monotonic()
-        players = tuple(_figures(name, each, now_s) for name, each in self.players.items())
+        known = sorted(self.players.items(), key=lambda each: -each[1].heard_s)
+        players = tuple(_figures(name, each, now_s) for name, each in known)
         return SessionFigures(
             id=self.id,
             video=manifest.video.name,
@@ -208,9 +165,9 @@ class SessionAccount:
     def snapshot(self, reader: StreamReader | None = None) -> Snapshot:
         """Return the session's figures; start, stalls and position are a player's own, if any."""
         shot = self.stream.snapshot(reader)
-        if not self.players:
+        player = max(self.players.values(), key=lambda each: each.heard_s, default=None)
+        if player is None:
             return shot
-        player = max(self.players.values(), key=lambda each: each.heard_s)
         clock = player.clock
         age_s = max(0.0, time.monotonic() - player.heard_s)
         position_s = clock.position_s + (age_s if clock.is_playing else 0.0)
@@ -260,7 +217,7 @@ class SessionAccount:
 
 def player_figures(name: str, account: SessionAccount) -> PlayerFigures:
     """Return what a player has reported so far."""
-    return _figures(name, account.players[name], time.monotonic())
+    return _figures(name, account.audience.players[name], time.monotonic())
 
 
 def _figures(name: str, player: KnownPlayer, now_s: float) -> PlayerFigures:

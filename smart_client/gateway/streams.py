@@ -1,12 +1,14 @@
 """The videos the gateway is reading: one shared stream each, kept while somebody may come back."""
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from redundancy.errors import EvenflowError
 from smart_client.core.events import NodesRemembered
+from smart_client.gateway.audience import Audience
 from smart_client.gateway.session_account import SessionAccount
 from smart_client.stream import StreamReader, VideoStream
 
@@ -23,6 +25,13 @@ STREAMS_MAX = 24
 NEXT_REQUEST_S = 1.0
 
 
+# A stream that was idle for so long may be of a video that was replaced meanwhile.
+RECENT_S = 3.0
+
+# ... and nobody waits longer for the answer to that.
+ANSWER_S = 1.0
+
+
 class StreamKey(NamedTuple):
     """What a stream is of."""
 
@@ -33,22 +42,25 @@ class StreamKey(NamedTuple):
 class SharedStream:
     """Responsible for one open rendition and its number of readers."""
 
-    def __init__(self, key: StreamKey, stream: VideoStream, opened_at_s: float) -> None:
+    def __init__(
+        self, key: StreamKey, stream: VideoStream, audience: Audience, opened_at_s: float
+    ) -> None:
         self.key = key
         self.stream = stream
-        self.account = SessionAccount(stream)
+        self.account = SessionAccount(stream, audience)
         self.readers = 0
         self.used_at_s = opened_at_s
         self.has_tail = False
         self.was_read = False
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Totals:
     """Bytes of all streams, closed ones included."""
 
     node_bytes: int = 0
     player_bytes: int = 0
+    cached_bytes: int = 0
 
     @property
     def amplification(self) -> float | None:
@@ -59,22 +71,30 @@ class Totals:
         """Take a stream's bytes in."""
         self.node_bytes += shared.stream.driver.wire_bytes
         self.player_bytes += shared.account.player_bytes
+        self.cached_bytes += shared.stream.session.state.counters.recalled_bytes
 
 
 class StreamPool:
     """Responsible for opening, sharing and closing streams: one for each rendition of a video."""
 
-    def __init__(self, open_stream: Callable[[StreamKey], Awaitable[VideoStream]]) -> None:
+    def __init__(
+        self,
+        open_stream: Callable[[StreamKey], Awaitable[VideoStream]],
+        current_id: Callable[[str], Awaitable[str]],
+    ) -> None:
+        """Args: current_id: asks which video a name means now; empty: none."""
         self._open_stream = open_stream
+        self._current_id = current_id
         self._streams: dict[StreamKey, SharedStream] = {}
         self._locks: dict[StreamKey, asyncio.Lock] = {}
         self._loop = asyncio.get_running_loop()
         self._closed = Totals()
+        self._audiences: dict[str, Audience] = {}
         self._waiting: list[asyncio.Future[SessionAccount]] = []
 
     def totals(self) -> Totals:
         """Return the bytes of all streams so far."""
-        sums = Totals(self._closed.node_bytes, self._closed.player_bytes)
+        sums = dataclasses.replace(self._closed)
         for shared in self._streams.values():
             sums.add(shared)
         return sums
@@ -92,16 +112,29 @@ class StreamPool:
         key = StreamKey(name, rendition)
         async with self._locks.setdefault(key, asyncio.Lock()):
             shared = self._streams.get(key)
+            if shared is not None and not await self._is_current(shared):
+                await self._end(shared)
+                shared = None
             if shared is None or shared.stream.driver.failure is not None:
                 if shared is not None:
-                    await shared.stream.close()
-                    self._closed.add(shared)
-                shared = SharedStream(key, await self._open_stream(key), self._loop.time())
+                    await self._end(shared)
+                stream = await self._open_stream(key)
+                shared = SharedStream(key, stream, self._audience(stream), self._loop.time())
                 self._streams[key] = shared
                 self._tell_who_waits(shared)
             shared.used_at_s = self._loop.time()
         await self.close_idle(keep=key)
         return shared
+
+    def _audience(self, stream: VideoStream) -> Audience:
+        """Return the audience of a video, the same for all its renditions."""
+        video = stream.manifest.video.id
+        open_ids = {each.stream.manifest.video.id for each in self._streams.values()}
+        for gone in self._audiences.keys() - open_ids - {video}:
+            del self._audiences[gone]
+        audience = self._audiences.setdefault(video, Audience(stream))
+        audience.report = stream.on_view
+        return audience
 
     def open_reader(
         self, shared: SharedStream, offset: int, *, stop: int | None = None
@@ -157,6 +190,17 @@ class StreamPool:
             if now_s - used_at_s > IDLE_S or position < surplus:
                 await self._close(key)
 
+    async def _is_current(self, shared: SharedStream) -> bool:
+        """Whether the name still means this video, asked when it was not in use for a while."""
+        if shared.readers or self._loop.time() - shared.used_at_s < RECENT_S:
+            return True
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                found = await self._current_id(shared.key.video)
+        except (EvenflowError, TimeoutError):
+            return True  # nobody can say; who wants another video waits for the coordinator anyway
+        return found == shared.stream.manifest.video.id
+
     async def first(self) -> SessionAccount:
         """Wait until a player has opened a video."""
         future: asyncio.Future[SessionAccount] = self._loop.create_future()
@@ -176,11 +220,15 @@ class StreamPool:
                 await self._close(key)
 
     async def _close(self, key: StreamKey) -> None:
-        shared = self._streams.pop(key, None)
+        shared = self._streams.get(key)
         self._locks.pop(key, None)
         if shared is not None:
-            await shared.stream.close()
-            self._closed.add(shared)
+            await self._end(shared)
+
+    async def _end(self, shared: SharedStream) -> None:
+        self._streams.pop(shared.key, None)
+        await shared.stream.close()
+        self._closed.add(shared)
 
     async def close(self) -> None:
         """Close everything."""

@@ -7,7 +7,9 @@ import os
 import httpx
 import pytest
 
-from smart_client.gateway import live, session_account
+from redundancy.errors import NoSpace
+from smart_client.gateway import live, media, session_account, streams
+from smart_client.spool import Spool
 from support.gateways import Running, in_a_gateway
 
 pytestmark = pytest.mark.real
@@ -104,6 +106,39 @@ def test_an_answer_that_has_begun_is_held_while_nodes_are_away_and_then_goes_on(
         for node in names:
             await running.cluster.start_node(node)
         assert await asyncio.wait_for(whole, 60) == DATA
+
+    in_a_gateway(tmp_path, use)
+
+
+def test_a_full_disk_holds_the_answer_up_until_there_is_room(tmp_path, monkeypatch):
+    async def use(running: Running) -> None:
+        await running.put("kino", DATA)
+        monkeypatch.setattr(media, "AGAIN_S", 0.05)
+        real = Spool.write
+
+        def full(spool, offset, data):
+            raise NoSpace("no space left")
+
+        monkeypatch.setattr(Spool, "write", full)
+        whole = asyncio.create_task(read(running))
+        async with asyncio.timeout(20):
+            while not running.gateway.pool.all or not of(running).stream.driver.failure:
+                await asyncio.sleep(0.02)
+        assert not whole.done()
+        monkeypatch.setattr(Spool, "write", real)
+        assert await asyncio.wait_for(whole, 30) == DATA
+
+    in_a_gateway(tmp_path, use)
+
+
+def test_a_name_that_was_given_to_another_video_plays_that_one(tmp_path, monkeypatch):
+    async def use(running: Running) -> None:
+        monkeypatch.setattr(streams, "RECENT_S", 0.0)
+        await running.put("kino", b"first" * 1000)
+        assert await read(running) == b"first" * 1000
+        await running.library.coordinator.delete_video("kino")
+        await running.put("kino", b"other" * 1000)
+        assert await read(running) == b"other" * 1000
 
     in_a_gateway(tmp_path, use)
 
