@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-from support.etcd_cluster import ETCD
 from support.real_cluster import RealCluster, run
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
@@ -97,23 +96,6 @@ def test_a_frozen_keeper_is_followed_by_the_other_and_never_keeps_again_by_itsel
         os.kill(pid, signal.SIGCONT)
     assert keepers(cluster).count(True) == 1
     assert keepers(cluster)[holder] is False
-
-
-@pytest.mark.skipif(ETCD is None, reason="etcd is not installed (Debian: etcd-server)")
-def test_a_cluster_with_etcd_survives_the_loss_of_a_member_and_of_a_coordinator(tmp_path):
-    made = RealCluster(tmp_path / "cluster")
-    try:
-        made.up(3, "--catalogue", "etcd", "--coordinators", "2")
-        content = stored(made, tmp_path, "film")
-        made.storage_server("kill", "etcd-1", "coordinator")
-        target = tmp_path / "film.back"
-        assert made.client("get", "film", "-o", str(target)).code == 0
-        assert target.read_bytes() == content
-        stored(made, tmp_path, "more")
-        made.up(3)
-        assert made.status()["healthy"]
-    finally:
-        made.down()
 
 
 def test_sqlite_is_for_one_coordinator_and_says_what_is_for_several(tmp_path):
