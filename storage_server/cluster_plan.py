@@ -6,6 +6,7 @@ etcd        three etcd -> coordinators -> nodes
 """
 
 import contextlib
+import random
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,11 @@ _COORDINATOR_PORT_OFFSET = 70  # of the second
 _ETCD_PORT_OFFSET = 90
 
 _HOST = "127.0.0.1"
+
+# Below those that Linux gives to outgoing connections (from 32,768 on): one of ours could get a
+# port between our looking at it and its owner's start.
+_PORTS = (20_000, 32_000)
+_CHANCE = random.SystemRandom()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +194,15 @@ class _Addresses:
         return f"http://{_HOST}:{self._free() if self._are_fixed else 0}"
 
     def _free(self) -> int:
+        """Return a port that is free now, and that the kernel gives to nobody meanwhile."""
         while True:
+            port = _CHANCE.randrange(*_PORTS)
             with contextlib.closing(socket.socket()) as probe:
-                probe.bind((_HOST, 0))
-                port = int(probe.getsockname()[1])
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((_HOST, port))
+                except OSError:
+                    continue
             if port not in self._given:
                 self._given.add(port)
                 return port
