@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import av
+import av  # only where a test asks for a clip, which needs it too
 
 
 def looped(short: Path, out: Path, times: int) -> None:
