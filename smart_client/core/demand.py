@@ -22,7 +22,7 @@ class Demand:
             chunk.wanted = 0
         self._edges = {}
         for reader in state.buffer.readers.values():
-            if reader.state is ReaderState.ENDED:
+            if reader.state is ReaderState.ENDED or self._offset(reader) >= reader.stop:
                 continue
             first = self._position(reader)
             self._edges[reader.id] = first

@@ -22,7 +22,7 @@ VIDEO_BITS_PER_S = 1_500_000
 KEYFRAME_S = 2
 
 
-def make_clip(path: Path, seconds: float) -> None:
+def make_clip(path: Path, seconds: float, size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
     """Write an MP4 (H.264, AAC) of a moving test picture. Takes about a tenth of its duration.
 
     Raises: ConfigError: PyAV is not installed.
@@ -36,8 +36,8 @@ def make_clip(path: Path, seconds: float) -> None:
         ) from error
     with av.open(str(path), "w", format="mp4") as out:
         video = out.add_stream("libx264", rate=FRAMES_PER_S)
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        video.bit_rate = VIDEO_BITS_PER_S
+        video.width, video.height, video.pix_fmt = *size, "yuv420p"
+        video.bit_rate = VIDEO_BITS_PER_S * size[0] * size[1] // (WIDTH * HEIGHT)
         video.codec_context.gop_size = KEYFRAME_S * FRAMES_PER_S
         video.codec_context.thread_count = 1  # threads would make the bytes depend on the machine
         video.options = {"preset": "ultrafast", "tune": "zerolatency"}
@@ -45,7 +45,7 @@ def make_clip(path: Path, seconds: float) -> None:
         audio.layout = "mono"
         # Noise keeps the bitrate up, as film grain does.
         picture = _frames(
-            ("testsrc2", f"size={WIDTH}x{HEIGHT}:rate={FRAMES_PER_S}:duration={seconds}"),
+            ("testsrc2", f"size={size[0]}x{size[1]}:rate={FRAMES_PER_S}:duration={seconds}"),
             ("noise", "alls=12:allf=t:all_seed=7"),
             ("format", "pix_fmts=yuv420p"),
             ("buffersink", ""),

@@ -12,6 +12,7 @@ import tempfile
 import urllib.request
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,47 @@ def test_renditions_are_listed_and_fetched(
     done = cluster.client("get", "clip", "--rendition", "99p", "-o", str(target), "--force")
     assert done.code == 4
     assert "it has: original, " in done.err
+
+
+def segments_of(gateway: str, rendition: str) -> list[tuple[int, int]]:
+    lines = fetch(f"{gateway}/hls/clip/{rendition}.m3u8")[2].decode().splitlines()
+    ranges = [line.partition(":")[2] for line in lines if line.startswith("#EXT-X-BYTERANGE:")]
+    return [(int(size), int(begin)) for size, begin in (each.split("@") for each in ranges)]
+
+
+def watch(gateway: str, *renditions: str) -> int:
+    """Take segments one after the other, going round the renditions; return their bytes."""
+    taken = 0
+    lists = [segments_of(gateway, each) for each in renditions]
+    for number in range(len(lists[0])):
+        at = number % len(renditions)
+        size, begin = lists[at][number]
+        media = f"{gateway}/r/clip/{renditions[at]}.mp4"
+        taken += len(fetch(media, Range=f"bytes={begin}-{begin + size - 1}")[2])
+    return taken
+
+
+def node_bytes(gateway: str) -> int:
+    figures = fetch(f"{gateway}/metrics")[2].decode()
+    return int(float(re.search(r"^evenflow_gateway_node_bytes_total (\S+)", figures, re.M)[1]))
+
+
+@pytest.mark.timeout(300)
+def test_segments_cost_nodes_little_more_than_they_bring(
+    gateway: str, cluster: RealCluster
+) -> None:
+    with serving(cluster, "--cache", "0") as fresh:
+        taken = watch(fresh, "360p")
+        once = node_bytes(fresh)
+        assert once <= 1.2 * taken
+        with ThreadPoolExecutor(3) as others:
+            assert set(others.map(watch, [fresh] * 3, ["360p"] * 3)) == {taken}
+        assert node_bytes(fresh) <= 1.1 * once, "four viewers cost what one does"
+    with serving(cluster, "--cache", "0") as fresh:
+        taken = watch(fresh, "360p", "180p", "lifeboat")  # another rendition at every segment
+        # The price of a change is what was read ahead: two seconds, and rows begun.
+        ahead = sum(size for name in ("360p", "180p") for size, _ in segments_of(fresh, name))
+        assert node_bytes(fresh) <= 1.2 * (taken + ahead / 3 + 3 * 200_000)
 
 
 @needs_ffmpeg
