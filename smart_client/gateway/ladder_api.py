@@ -9,7 +9,7 @@ from smart_client.cmaf.index import Segment, read_index
 from smart_client.errors import CoordinatorUnreachable, InvalidMedia, RenditionNotFound
 from smart_client.gateway import dash, hls
 from smart_client.gateway.desk import Desk
-from smart_client.gateway.media import NAME
+from smart_client.gateway.media import NAME, read_ahead_bytes
 from smart_client.gateway.routes import Route
 from smart_client.gateway.streams import SharedStream
 from smart_client.openapi import Operation, Parameter
@@ -92,11 +92,15 @@ class LadderApi:
             raise
 
     async def _read_index(self, shared: SharedStream) -> Sequence[Segment]:
-        """Read the index like any other bytes of the object: checked. Raises: InvalidMedia."""
+        """Read the index like any other bytes of the object: checked. Raises: InvalidMedia.
+
+        Who asks for a list of segments asks for one of the first next, so that is on its way too.
+        """
         rendition = shared.stream.manifest.rendition
         wanted = rendition.init_bytes + rendition.index_bytes
+        stop = min(rendition.size, wanted + (read_ahead_bytes(rendition) or 0))
         data = bytearray()
-        reader = self._desk.pool.open_reader(shared, 0, stop=wanted)
+        reader = self._desk.pool.open_reader(shared, 0, stop=stop)
         try:
             while len(data) < wanted:
                 patience_s = self._desk.config.patience_s
@@ -105,7 +109,7 @@ class LadderApi:
                     raise InvalidMedia(f"'{rendition.name}' is shorter than its index")
                 data += part
         finally:
-            self._desk.pool.close_reader(shared, reader)
+            self._desk.pool.close_reader_soon(shared, reader)
         segments = read_index(bytes(data), rendition.init_bytes)
         while len(self._indexes) >= _INDEXES_MAX:
             del self._indexes[next(iter(self._indexes))]

@@ -130,7 +130,7 @@ class MediaApi:
         account = shared.account
         time_at = shared.stream.session.state.timeline.time_at
         rendition = shared.stream.manifest.rendition
-        ahead = _read_ahead_bytes(rendition)
+        ahead = read_ahead_bytes(rendition)
         stop = None if ahead is None else min(rendition.size, part.stop + ahead)
         reader = self._pool.open_reader(shared, part.start, stop=stop)
         close = self._pool.close_reader
@@ -152,7 +152,7 @@ class MediaApi:
         return reader.position
 
 
-def _read_ahead_bytes(rendition: wire.RenditionRecord) -> int | None:
+def read_ahead_bytes(rendition: wire.RenditionRecord) -> int | None:
     """Return how far beyond a request is fetched; None: as far as the session's window.
 
     Players ask for a ladder's segments one by one and may go on in another rendition.

@@ -30,7 +30,9 @@ window.opened = () => { window.began = performance.now(); v.play(); };
 </script>"""
 
 NATIVE = "v.src = url;"
-HLS_JS = """const hls = window.hls = new Hls({enableWorker: false});
+# As the player page sets it up.
+HLS_JS = """const hls = window.hls = new Hls({
+  enableWorker: false, startLevel: 0, testBandwidth: false, startFragPrefetch: true});
 hls.on(Hls.Events.ERROR, (_, data) => data.fatal && window.log.push(['error', data.details]));
 hls.loadSource(url); hls.attachMedia(v);"""
 DASH_JS = """const dash = window.dash = dashjs.MediaPlayer().create();

@@ -51,7 +51,8 @@ export class Source {
       await (loading ??= loadScript(HLS_SCRIPT));
       if (turn !== this.#turn) return;
       // Workers come from blobs, which the page's policy does not allow; 2 s segments need none.
-      this.#hls = new globalThis.Hls({ enableWorker: false, startPosition: at || -1 });
+      // The lowest rendition first: it starts soonest, and how fast the link is shows on the way.
+      this.#hls = new globalThis.Hls({ enableWorker: false, startPosition: at || -1, startLevel: 0, testBandwidth: false, startFragPrefetch: true });
       this.#hls.on(globalThis.Hls.Events.ERROR, (_, data) => data.fatal && fail(`hls.js: ${data.details}`));
       this.#hls.loadSource(choice.url);
       this.#hls.attachMedia(video);
