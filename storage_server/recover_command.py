@@ -78,6 +78,7 @@ def _payload(
                 "whole": each.is_whole,
                 "chunks": each.chunks,
                 "trouble": each.trouble,
+                "dropped": list(each.dropped),
                 "lost": [msgspec.to_builtins(one) for one in each.lost],
             }
             for each in videos
@@ -100,6 +101,9 @@ def _text(
         if video.trouble:
             lines.append(f"  '{video.name}' is not recorded: {video.trouble}")
         lines += [f"  '{video.name}' lacks {one}" for one in video.lost[:_LOST_NAMED_MAX]]
+        if video.dropped:
+            rungs = ", ".join(video.dropped)
+            lines.append(f"  '{video.name}': left out, for they are not whole: {rungs}")
         if len(video.lost) > _LOST_NAMED_MAX:
             lines.append(f"  '{video.name}' lacks {len(video.lost)} chunks in all")
     lines.append("not in fragments, so gone: numbers of views, names without a file")

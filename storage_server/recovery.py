@@ -61,6 +61,7 @@ class RecoveredVideo:
     chunks: int
     lost: tuple[LostChunk, ...] = ()
     trouble: str = ""  # why it is not recorded
+    dropped: tuple[str, ...] = ()  # rungs of its ladder that are not whole, and are left out
 
     @property
     def is_whole(self) -> bool:
@@ -115,10 +116,12 @@ def _recover_video(video_id: str, found: Sequence[FoundFragment]) -> RecoveredVi
             created_at_s = created_at_s or facts.created_at_s
             media = facts.media if label.rendition == "original" else media
     chunks = {each: _chunks_of(each, part) for each, part in renditions.items()}
-    for rung in [part for part in chunks if part != "original"]:
+    dropped = []
+    for rung in sorted(part for part in chunks if part != "original"):
         # A ladder can be made again, and one that was never finished left fragments too.
         if not _is_whole(renditions[rung], *chunks[rung]):
             del renditions[rung], chunks[rung]
+            dropped.append(rung)
     lost = tuple(one for _, gaps in chunks.values() for one in gaps)
     whole = RecoveredVideo(
         id=video_id,
@@ -127,6 +130,7 @@ def _recover_video(video_id: str, found: Sequence[FoundFragment]) -> RecoveredVi
         groups={},
         chunks=sum(len(records) for records, _ in chunks.values()),
         lost=lost,
+        dropped=tuple(dropped),
     )
     trouble = _trouble_with(renditions, lost)
     if trouble:

@@ -211,11 +211,7 @@ def rm(args: argparse.Namespace, terminal: Terminal) -> int:
         async with Library(config) as library:
             for name in args.videos:
                 if args.dry_run:
-                    manifest = await library.manifest(name)
-                    count = sum(len(chunk.fragments) for chunk in manifest.chunks)
-                    layout = manifest.video.layout.to_layout()
-                    size = int(manifest.rendition.size * layout.overhead)
-                    freed.append(wire.Deleted(name=name, fragments=count, stored_bytes=size))
+                    freed.append(await _would_free(library, name))
                 else:
                     freed.append(await library.remove(name))
         return freed
@@ -230,3 +226,17 @@ def rm(args: argparse.Namespace, terminal: Terminal) -> int:
         ),
     )
     return ExitCode.OK
+
+
+async def _would_free(library: Library, name: str) -> wire.Deleted:
+    """Return what all renditions of a video take."""
+    manifest = await library.manifest(name)
+    count = stored_bytes = 0
+    for rendition in manifest.video.renditions:
+        if rendition.name != manifest.rendition.name:
+            manifest = await library.coordinator.manifest(name, rendition.name)
+        for chunk in manifest.chunks:
+            count += len(chunk.fragments)
+            layout = chunk.layout.to_layout()
+            stored_bytes += int(chunk.size * layout.overhead)
+    return wire.Deleted(name=name, fragments=count, stored_bytes=stored_bytes)

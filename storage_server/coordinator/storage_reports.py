@@ -167,7 +167,7 @@ class _Making:
             is_wish=video.wish is not None,
             is_settled=each.is_settled,
             renditions=len(video.renditions),
-            size=each.facts.size_bytes,
+            size=sum(rendition.size for rendition in video.renditions),
             stored_bytes=each.totals.stored_bytes,
             views=each.facts.views,
             views_per_week=each.facts.views_per_week,
@@ -217,7 +217,7 @@ class _Making:
             # As if no video had been changed lately: where the policy is going to.
             rested = replace(each.facts, changed_at_s=float("-inf"))
             after = policy.decide(rested, self.now_s).layout
-            stored += after.overhead * size
+            stored += after.overhead * size + _kept_bytes(each.record)
             moved += moved_bytes(before, after, size) if before != after else 0
             losses.append(model.loss(after))
             failed.append(model.failed(after))
@@ -234,6 +234,11 @@ class _Making:
 
 def _stays(each: _Known, why: str) -> Advice:
     return Advice(layout=each.record.layout, reasons=(why,), state="keep")
+
+
+def _kept_bytes(video: wire.VideoRecord) -> float:
+    """Return what the renditions take that keep a layout of their own, whatever the policy."""
+    return sum(r.size * r.layout.to_layout().overhead for r in video.renditions if r.layout)
 
 
 def _layout_of(shape: ChunkShape) -> Layout | None:

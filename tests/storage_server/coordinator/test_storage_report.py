@@ -8,6 +8,8 @@ from redundancy.durability import FailureRates, markov_loss
 from redundancy.popularity import Popularity
 from redundancy.scheme import Layout, Scheme
 from smart_client import wire
+from smart_client.ingest.segment import Cut
+from smart_client.ingest.upload import Uploader
 from storage_server.coordinator.registers import Views
 from support.kept_videos import AT_ONCE, CHUNK, keep, store_video
 from support.running_cluster import Cluster, in_a_cluster
@@ -77,6 +79,63 @@ def test_under_hybrid_a_new_video_starts_with_a_copy_and_loses_it_by_a_delete(tm
         assert "watched 0 times a week" in line.reason
 
     in_a_cluster(tmp_path, use, 6, keeper=HYBRID)
+
+
+RUNG_BYTES = 30_000
+
+
+async def add_rung(made: Cluster, directory, name: str, layout: wire.LayoutRecord | None) -> None:
+    path = directory / f"{name}.bin"
+    path.write_bytes(bytes(RUNG_BYTES))
+    rung = wire.RenditionRecord(
+        name=name,
+        size=RUNG_BYTES,
+        sha256="",
+        mime="video/mp4",
+        duration_s=10.0,
+        chunk_count=0,
+        kind="video",
+        layout=layout,
+    )
+    uploader = Uploader(made.client, token=made.token)
+    video = await made.client.video("film")
+    await uploader.add_rendition(video, path, rung, [Cut(0, RUNG_BYTES, 0.0, 10.0)])
+
+
+def test_every_rendition_counts_where_it_lies_and_as_it_is_laid_out(tmp_path):
+    async def use(made: Cluster):
+        await store_video(made, "film", redundancy="auto")
+        await add_rung(made, tmp_path, "720p", None)
+        await add_rung(made, tmp_path, "360p", wire.LayoutRecord(k=1, n=2))
+        (film,) = (await made.client.storage()).videos
+        assert (film.renditions, film.size) == (3, 3 * CHUNK + 2 * RUNG_BYTES)
+        assert film.stored_bytes == pytest.approx(
+            (3 * CHUNK + RUNG_BYTES) * 5 / 3 + 2 * RUNG_BYTES, rel=0.01
+        )
+        assert (film.is_settled, film.losses_survived) == (True, 1)  # the rung of two copies
+        assert film.annual_loss == markov_loss(Layout(Scheme(1, 2)), FailureRates())
+        holders = (await made.client.manifest("film", "360p")).chunks[0].fragments
+        told = await made.client.exposure()
+        assert [each.nodes for each in told.combined[0].worst] == [
+            tuple(sorted(each.node for each in holders))
+        ]
+        # The rung that keeps its own layout costs the policy nothing to move.
+        await watched(made, "film", 1001, 1e9)
+        asked = await made.coordinator.keeper.advisor.advise()
+        assert [each.moved_bytes for each in asked.now] == [2 * (3 * CHUNK + RUNG_BYTES)]
+        await keep(made)
+        layouts = {
+            name: (await made.client.manifest("film", name)).chunks[0].layout
+            for name in ("original", "720p", "360p")
+        }
+        hot = wire.LayoutRecord(k=1, n=3)
+        assert layouts == {"original": hot, "720p": hot, "360p": wire.LayoutRecord(k=1, n=2)}
+        made.coordinator.members.declare_lost(holders[0].node)
+        await keep(made)
+        again = (await made.client.manifest("film", "360p")).chunks[0].fragments
+        assert len({each.node for each in again} - {holders[0].node}) == 2
+
+    in_a_cluster(tmp_path, use, 6, keeper=AT_ONCE)
 
 
 def test_the_exposure_route_follows_what_changes(tmp_path):

@@ -131,6 +131,7 @@ def test_a_ladder_comes_back_whole_or_not_at_all():
     for broken in (rung(3, missing=1), rung(3, described=False), rung(3, missing=0)):
         (video,) = recover(original + broken)
         assert video.is_whole, "the film itself is all there"
+        assert video.dropped == ("480p",)
         assert [each.name for each in video.record.renditions] == ["original"]
         assert len(video.groups) == 1
 
