@@ -71,6 +71,7 @@ class CoordinatorConfig:
             keeper=KeeperLimits(
                 wire_bytes_per_s=args.keeper_max_mbps * _BYTES_PER_MBIT,
                 jobs_at_once=args.keeper_jobs,
+                busy_requests=args.keeper_busy,
                 policy=args.policy,
                 policy_dwell_s=parse_duration_s(args.policy_dwell),
                 policy_bytes_per_day=parse_size(args.policy_budget),
@@ -138,6 +139,13 @@ def _add_keeper_arguments(parser: argparse.ArgumentParser) -> None:
         default=limits.wire_bytes_per_s / _BYTES_PER_MBIT,
         metavar="MBPS",
         help="Mbit/s that repairs and moves take, of all nodes together; default %(default)g",
+    )
+    parser.add_argument(
+        "--keeper-busy",
+        type=int,
+        default=limits.busy_requests,
+        metavar="N",
+        help="a node with so many requests of others is given a rest; default %(default)s",
     )
     parser.add_argument(
         "--keeper-jobs",
