@@ -5,7 +5,7 @@ error, so the document cannot fall behind.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -13,8 +13,9 @@ from aiohttp import web
 from redundancy import __version__
 from smart_client import wire
 from smart_client.agreement import Agreement, AgreementTrace
+from smart_client.gateway.records import ErrorAnswer
 from smart_client.openapi import Operation, Parameter, document
-from smart_client.storage_report import ExposureReport, StorageReport
+from smart_client.storage_report import ExposureReport, NodePlan, StorageReport
 from smart_client.whereabouts import Whereabouts
 from storage_server.coordinator.http_edge import json_response
 
@@ -33,22 +34,7 @@ _RENDITION = Parameter("rendition", wire.Name, "`original` where it is not given
 _NUMBER = Parameter(
     "number", Annotated[int, msgspec.Meta(ge=0, le=999_999)], "of 64 chunks each", "path"
 )
-
-
-class ErrorBody(msgspec.Struct, frozen=True):
-    """What went wrong and what to do next; ``exit`` is the exit code a command would end with."""
-
-    code: str
-    exit: int
-    message: str
-    detail: dict[str, Any]
-    hint: str
-
-
-class ErrorAnswer(msgspec.Struct, frozen=True):
-    """The body of every answer that is an error."""
-
-    error: ErrorBody
+_WHAT = Parameter("what", Literal["repair", "rebalance"], "of the keeper's work", "path")
 
 
 class NewVersion(msgspec.Struct, frozen=True):
@@ -77,7 +63,7 @@ class ReadyAnswer(msgspec.Struct, frozen=True):
 
 
 def _get(path: str, summary: str, answer: Any, *parameters: Parameter) -> Operation:
-    refuses = (400, 404, *_READ) if parameters else _READ
+    refuses = (400, 404, 409, *_READ) if parameters else _READ
     return Operation("GET", path, summary, {200: answer}, refuses=refuses, parameters=parameters)
 
 
@@ -147,9 +133,13 @@ OPERATIONS = (
         takes=wire.Heartbeat,
     ),
     _change("POST", "/v1/nodes/{node}/lost", "It does not come back", wire.NodeStatus, _NODE),
+    _get("/v1/nodes/{node}/plan", "What it takes to empty it", NodePlan, _NODE),
+    _change("POST", "/v1/nodes/{node}/drain", "Empty it by and by", NodePlan, _NODE),
     _change("DELETE", "/v1/nodes/{node}", "Empty it and take it out", wire.Removed, _NODE),
     _get("/v1/keeper", "What the keeper does", wire.KeeperStatus),
     _change("POST", "/v1/keeper/run", "Look at everything now", wire.KeeperStatus),
+    _change("POST", "/v1/keeper/rebalance", "Even the nodes out now", wire.KeeperStatus),
+    _get("/v1/keeper/plan/{what}", "What the keeper would do", NodePlan, _WHAT),
     _get("/v1/status", "The cluster at a glance", wire.ClusterStatus),
     _get("/v1/whereabouts", "Where every chunk lies", Whereabouts),
     _get("/v1/storage", "What redundancy costs, and the policy's advice", StorageReport),
@@ -185,7 +175,10 @@ def describe(app: web.Application) -> dict[str, object]:
     known: Mapping[tuple[str, str], Operation] = {
         (each.method, each.path): each for each in OPERATIONS
     }
-    found = [known[key] for key in routes_of(app)]
+    routes = list(routes_of(app))
+    if missing := [key for key in routes if key not in known]:
+        raise KeyError(f"add these routes to OPERATIONS: {missing}")
+    found = [known[key] for key in routes]
     return document(
         "Evenflow coordinator",
         __version__,

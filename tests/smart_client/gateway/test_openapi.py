@@ -16,8 +16,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from smart_client.gateway.records import ErrorAnswer
 from smart_client.openapi import Operation, document
-from storage_server.coordinator.description import ErrorAnswer
 from support.gateways import Running, in_a_gateway
 
 pytestmark = pytest.mark.real
@@ -27,7 +27,7 @@ EXAMPLES = int(os.environ.get("EVENFLOW_API_EXAMPLES", "3"))
 CHECKS = [content_type_conformance, response_schema_conformance, status_code_conformance]
 
 # /events never ends; a comparison would take a minute of a core; the keeper looks at everything.
-SKIPPED = r"^(/events|/api/v1/comparisons|/v1/keeper/run)$"
+SKIPPED = r"^(/events|/api/v1/comparisons|/v1/keeper/(run|rebalance))$"
 
 # The only reasons for a 5xx: these tests ask for impossible sizes and layouts, nothing is away.
 EXPECTED_5XX = {"NO_SPACE", "TOO_FEW_NODES"}
