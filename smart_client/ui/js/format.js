@@ -61,7 +61,8 @@ export function ago(seconds) {
 
 /** A share as "12 %". */
 export function percent(share, digits = 0) {
-  return share === null || share === undefined || !Number.isFinite(share) ? UNKNOWN : `${(100 * share).toFixed(digits)} %`;
+  if (share === null || share === undefined || !Number.isFinite(share)) return UNKNOWN;
+  return `${(100 * share).toFixed(digits).replace(/^-(?=[0.]*$)/, "").replace("-", "−")} %`;
 }
 
 /** A plain number, or what stands for an unknown one. */

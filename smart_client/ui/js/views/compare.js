@@ -2,7 +2,7 @@
 
 import { ask, poll, under } from "../api.js";
 import { h, s, setText, show, toast } from "../dom.js";
-import { count, number, percent, span, UNKNOWN, wallClock } from "../format.js";
+import { count, number, percent, span, UNKNOWN, wallClock, wholeSpan } from "../format.js";
 import { unknownCard } from "../words.js";
 
 const ASK_MS = 2000;
@@ -64,7 +64,7 @@ function startForm(started) {
     update(comparisons) {
       const running = comparisons.find((each) => each.state === "running");
       start.disabled = Boolean(running);
-      setText(state, running ? `Playing since ${wallClock(running.created_ts)}, ${span(Date.now() / 1000 - running.created_ts)} now. It takes one core of this machine.` : "");
+      setText(state, running ? `Playing since ${wallClock(running.created_ts)}, for ${wholeSpan(Date.now() / 1000 - running.created_ts)} now. It takes one core of this machine.` : "");
     },
   };
 }
@@ -74,7 +74,7 @@ const failedCard = (each) => h("div", { class: "notice bad" }, h("h3", { text: `
 function resultCard(result) {
   const groups = new Map();
   for (const cell of result.cells) {
-    const name = `${cell.scenario}, ${cell.layout}`;
+    const name = `${cell.scenario}, ${cell.layout.replace(/^(\d+)of(\d+)$/, "any $1 of $2")}`;
     groups.set(name, [...(groups.get(name) ?? []), cell]);
   }
   const report = `${under("/api/v1/comparisons", result.id)}/report.html`;
@@ -97,8 +97,10 @@ function verdict(cells) {
   return `No difference to ${naive.scheduler} that ${worlds} could show (${interval}).`;
 }
 
-const WIDE = 720;
-const LEFT = 130;
+// On a phone the picture is narrower, not smaller.
+const isNarrow = matchMedia("(max-width: 760px)").matches;
+const WIDE = isNarrow ? 330 : 820;
+const LEFT = isNarrow ? 88 : 130;
 const LANE = 34;
 
 /** Waiting as a multiple of the optimum, with its interval, on a logarithmic scale. */
@@ -107,7 +109,7 @@ function plot(cells) {
   if (!known.length) return "";
   const top = Math.max(2, ...known.map((cell) => cell.ratio_high ?? cell.ratio)) * 1.15;
   const x = (ratio) => LEFT + (Math.log(Math.max(1, ratio)) / Math.log(top)) * (WIDE - LEFT - 70);
-  const ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].filter((tick) => tick <= top);
+  const ticks = (isNarrow ? [1, 10, 100, 1000] : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]).filter((tick) => tick <= top);
   const high = cells.length * LANE + 40;
   const rows = cells.map((cell, row) => {
     const y = row * LANE + 24;
@@ -123,7 +125,7 @@ function plot(cells) {
 const COLUMNS = [
   ["Scheduler", (cell) => cell.scheduler],
   ["Waiting / optimum", (cell) => (cell.ratio === null ? UNKNOWN : `${number(cell.ratio, 2)}  [${number(cell.ratio_low, 2)}, ${number(cell.ratio_high, 2)}]`)],
-  ["Saved", (cell) => (cell.saved === null ? UNKNOWN : `${percent(cell.saved)}  [${percent(cell.saved_low)}, ${percent(cell.saved_high)}]`)],
+  ["Saved", (cell) => (cell.saved === null ? UNKNOWN : cell.saved === 0 && cell.saved_low === cell.saved_high ? "the reference" : `${percent(cell.saved)}  [${percent(cell.saved_low)}, ${percent(cell.saved_high)}]`)],
   ["Start p50 / p95", (cell) => `${span(cell.startup_s)} / ${span(cell.startup_p95_s)}`],
   ["Stalls an hour", (cell) => `${number(cell.rebuffer_s_per_h, 1)} s`],
   ["Sessions with a stall", (cell) => percent(cell.stalled_share)],

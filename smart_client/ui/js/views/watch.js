@@ -38,7 +38,8 @@ export function open(root, { argument: name, query }) {
       if (!root.isConnected) return;
       const record = details.record;
       const video = details.video ?? openOnly(name);
-      setText(facts, factsText(details));
+      // Its health is told as it is now, not as it was when the page was opened.
+      closers.push(live.watch(["videos", "cluster", "link"], () => setText(facts, factsText(details, name))));
       bitrate = video.duration_s ? video.size / video.duration_s : null;
       truth = new PlayerTruth(film, name);
       closers.push(() => truth.close(), follow(name, film, truth, panel));
@@ -68,9 +69,10 @@ async function load(name) {
 /** What is known of a video whose catalogue is away: that its bytes are at this address. */
 const openOnly = (name) => ({ name, urls: { original: under("/v", name), hls: "" }, renditions: ["original"], playable_in_browser: true });
 
-function factsText({ video, record, session }) {
+function factsText({ video, record, session }, name) {
+  const now = live.videos?.find((each) => each.name === name);
   if (!video) return `${clock(session.snapshot.end_s)} · ${session.layout} · the coordinator is away; it plays on from its manifest`;
-  return `${clock(video.duration_s)} · ${size(video.size)} · ${codecs(record)} · stored as ${layoutText(video.layout)}, ${healthOf(video).text}`;
+  return `${clock(video.duration_s)} · ${size(video.size)} · ${codecs(record)} · stored as ${layoutText((now ?? video).layout)}, ${now ? healthOf(now).text : "its health is not known now"}`;
 }
 
 function codecs(record) {
