@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from smart_client import wire
 from smart_client.cmaf.index import Segment
+from smart_client.errors import RenditionNotFound
 from smart_client.ladders import require_ladder
 
 MIME = "application/vnd.apple.mpegurl"
@@ -21,14 +22,20 @@ _VERSION = 7
 _AUDIO_GROUP = "sound"
 
 
-def master_playlist(video: wire.VideoRecord) -> str:
+def master_playlist(video: wire.VideoRecord, only: str | None = None) -> str:
     """Return the list of renditions, the one that needs least first.
 
     Players that do not measure before they start take the first one, and start soonest with it.
+
+    Args:
+        only: the one rendition of the picture to offer; sound that lies by itself comes with it.
+    Raises: RenditionNotFound.
     """
     ladder = require_ladder(video)
     sound = next((each for each in ladder if each.kind == "audio"), None)
-    pictures = [each for each in ladder if each.kind == "video"]
+    pictures = [each for each in ladder if each.kind == "video" and only in (None, each.name)]
+    if only is not None and not pictures:
+        raise RenditionNotFound(f"'{video.name}' has no rendition '{only}' with a picture")
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{_VERSION}", "#EXT-X-INDEPENDENT-SEGMENTS"]
     if sound is not None and pictures:
         channels = sound.channels or 2

@@ -18,6 +18,7 @@ from smart_client.openapi import Operation, Parameter
 _INDEXES_MAX = 64
 
 LISTED = Parameter("rendition", wire.Name, "one of the ladder", "path")
+ONLY = Parameter("only", wire.Name, "the one rendition of the picture to offer")
 
 
 class LadderApi:
@@ -43,7 +44,7 @@ class LadderApi:
 
         return [
             Route(
-                get("/hls/{name}/master.m3u8", "HLS: the renditions of a ladder", hls.MIME),
+                get("/hls/{name}/master.m3u8", "HLS: the renditions of a ladder", hls.MIME, ONLY),
                 self.master,
             ),
             Route(
@@ -58,7 +59,8 @@ class LadderApi:
 
     async def master(self, request: web.Request) -> web.Response:
         """Answer with the list of renditions."""
-        return _text(request, hls.master_playlist(await self._video(request)), hls.MIME)
+        only = request.query.get("only")
+        return _text(request, hls.master_playlist(await self._video(request), only), hls.MIME)
 
     async def mpd(self, request: web.Request) -> web.Response:
         """Answer with the MPD."""

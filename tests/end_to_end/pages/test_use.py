@@ -116,6 +116,23 @@ def test_a_film_no_browser_plays_is_told_with_its_address(
     assert f"vlc {gateway.url}/v/reel" in notice.inner_text()
 
 
+@pytest.mark.parametrize("engine", ["native", "hls.js"])
+def test_a_ladder_is_played_and_its_quality_chosen(
+    running: RealCluster, watched: Watched, clip: Path, engine: str
+) -> None:
+    done = running.client("put", str(clip), "--name", f"steps {engine}", "--ladder", "144,96")
+    assert done.code == 0, done
+    watched.go(f"watch/steps%20{engine}?engine={engine}")
+    watched.wait_until("v && v.currentTime > 0.5 && [96, 144].includes(v.videoHeight)")
+    quality = watched.page.get_by_label("Quality")
+    for name, height in (("96p", 96), ("144p", 144), ("Original", 360)):
+        quality.select_option(name)
+        watched.wait_until(f"v.videoHeight === {height} && v.readyState > 2 && v.currentTime > 0.4")
+        watched.page.get_by_text(f"{height}p shown").wait_for()
+        watched.wait_until("v.webkitAudioDecodedByteCount > 0")
+    assert watched.settle() == []
+
+
 def test_an_upload_goes_on_after_a_reload(
     watched: Watched, gateway: Gateway, tmp_path: Path
 ) -> None:

@@ -17,17 +17,23 @@ export function loadScript(path) {
 }
 
 /** What a viewer may choose: `{id, label, url, engine}`; the first is the default. */
-export function choicesOf(video, engineWish) {
+export function choicesOf(video, record, engineWish) {
   const original = { id: "original", label: "Original", url: video.urls.original, engine: "file" };
   if (!video.urls.hls) return [original];
   const engine = engineWish ?? (document.createElement("video").canPlayType(HLS_MIME) ? "native" : "hls.js");
-  const base = video.urls.hls.replace(/master\.m3u8$/, "");
-  const renditions = video.renditions.filter((name) => name !== "original");
+  const renditions = heightsOf(video, record);
   return [
     { id: "auto", label: "Adaptive", url: video.urls.hls, engine },
-    ...renditions.map((name) => ({ id: name, label: name, url: `${base}${encodeURIComponent(name)}.m3u8`, engine })),
+    ...renditions.map((name) => ({ id: name, label: name, url: `${video.urls.hls}?only=${encodeURIComponent(name)}`, engine })),
     original,
   ];
+}
+
+/** The renditions with a picture, the tallest first; sound that lies by itself comes with each. */
+function heightsOf(video, record) {
+  const known = new Map((record?.renditions ?? []).map((each) => [each.name, each]));
+  const pictures = video.renditions.filter((name) => name !== "original" && known.get(name)?.kind !== "audio");
+  return pictures.sort((a, b) => (known.get(b)?.height ?? 0) - (known.get(a)?.height ?? 0));
 }
 
 /** Responsible for what feeds one <video>: `use(choice)` may be called again and again. */

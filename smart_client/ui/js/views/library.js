@@ -150,7 +150,7 @@ function videoRow(first) {
       const key = JSON.stringify([video.duration_s, video.size, video.layout, text, video.views, video.weakest_chunk_fragments_up, video.renditions]);
       if (key === drawn) return;
       drawn = key;
-      const ladder = video.renditions.filter((name) => name !== "original");
+      const ladder = video.renditions.filter((name) => !["original", "audio"].includes(name));
       setText(note, [video.playable_in_browser ? "" : "for mpv or VLC", ladder.length ? `ladder ${ladder.join(", ")}` : ""].filter(Boolean).join(" · "));
       setText(length, video.duration_s ? clock(video.duration_s) : UNKNOWN);
       setText(bytes, size(video.size));

@@ -82,7 +82,7 @@ function codecs(record) {
 }
 
 function play({ film, source, video, record, truth, notice, bar, query }) {
-  const choices = choicesOf(video, query.get("engine"));
+  const choices = choicesOf(video, record, query.get("engine"));
   let choice = choices.find((each) => each.id === query.get("quality")) ?? choices[0];
   const cannot = (why) => show(notice, cannotPlay(video, record, why));
   const use = (next) => {
