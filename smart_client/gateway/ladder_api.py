@@ -100,7 +100,7 @@ class LadderApi:
         """
         rendition = shared.stream.manifest.rendition
         wanted = rendition.init_bytes + rendition.index_bytes
-        stop = min(rendition.size, wanted + (read_ahead_bytes(rendition) or 0))
+        stop = min(rendition.size, wanted + (read_ahead_bytes(shared) or 0))
         data = bytearray()
         reader = self._desk.pool.open_reader(shared, 0, stop=stop)
         try:

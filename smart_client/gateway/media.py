@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from redundancy.errors import EvenflowError
+from redundancy.rows import BLOCK_BYTES
 from smart_client import wire
 from smart_client.byte_range import ByteRange, RangeNotSatisfiable, parse_range
 from smart_client.gateway.edge import peer_of
@@ -37,6 +38,11 @@ AGAIN_S_MAX = 15.0
 # this one have something to do. More is waste when the player changes the rendition, and it would
 # take what comes out of the gateway's cache for the speed of its link.
 READ_AHEAD_S = 2.0
+
+# ... and at least so much that every node has a block to send and one to go on with. A segment of a
+# small rendition is three blocks: fetched alone, two nodes of five would idle, and the player would
+# believe its link to be half as fast as it is and never leave that rendition.
+READ_AHEAD_BLOCKS = 2
 
 
 class MediaApi:
@@ -130,7 +136,7 @@ class MediaApi:
         account = shared.account
         time_at = shared.stream.session.state.timeline.time_at
         rendition = shared.stream.manifest.rendition
-        ahead = read_ahead_bytes(rendition)
+        ahead = read_ahead_bytes(shared)
         stop = None if ahead is None else min(rendition.size, part.stop + ahead)
         reader = self._pool.open_reader(shared, part.start, stop=stop)
         close = self._pool.close_reader
@@ -152,11 +158,13 @@ class MediaApi:
         return reader.position
 
 
-def read_ahead_bytes(rendition: wire.RenditionRecord) -> int | None:
+def read_ahead_bytes(shared: SharedStream) -> int | None:
     """Return how far beyond a request is fetched; None: as far as the session's window.
 
     Players ask for a ladder's segments one by one and may go on in another rendition.
     """
-    if not rendition.kind:
+    manifest = shared.stream.manifest
+    if not manifest.rendition.kind:
         return None
-    return int(READ_AHEAD_S * rendition.average_bits_per_s / 8)
+    a_segment = int(READ_AHEAD_S * manifest.rendition.average_bits_per_s / 8)
+    return max(a_segment, READ_AHEAD_BLOCKS * BLOCK_BYTES * len(manifest.nodes))
