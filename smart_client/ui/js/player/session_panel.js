@@ -68,7 +68,7 @@ export function sessionPanel(bitrateOf) {
       }
       parts.forEach((part) => (part.hidden = false));
       below.hidden = false;
-      const ahead = aheadOf(shot, video);
+      const ahead = aheadOf(session, video);
       setText(state, stateText(session));
       buffer.update(ahead, shot, video);
       const flowing = rates.sample(shot);
@@ -92,10 +92,12 @@ export function sessionPanel(bitrateOf) {
 }
 
 /** Seconds ahead of the picture: in the browser, and in all, with what the gateway has ready. */
-function aheadOf(shot, video) {
+function aheadOf({ snapshot: shot, matrix }, video) {
   const browser_s = bufferedAhead(video);
+  const left_s = (video.duration || shot.end_s) - video.currentTime;
+  if (!/[^y]/.test(matrix.ready.slice(matrix.playhead))) return { browser_s, total_s: Math.max(0, left_s) };
   const ready_s = shot.position_s + shot.buffered_s - video.currentTime;
-  return { browser_s, total_s: Math.max(browser_s, Math.min(ready_s, (video.duration || ready_s) - video.currentTime)) };
+  return { browser_s, total_s: Math.max(browser_s, Math.min(ready_s, left_s)) };
 }
 
 function stateText(session) {
