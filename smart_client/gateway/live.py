@@ -33,6 +33,8 @@ LISTENERS_MAX = 64
 # A coordinator that does not answer must not hold figures of sessions back.
 ANSWER_S = 4.0
 
+Look = Callable[[], Awaitable[object]]
+
 
 class _Listener:
     """Responsible for what one client has not had yet."""
@@ -53,7 +55,7 @@ class Live:
         self._desk = desk
         self._listeners: set[_Listener] = set()
         self._latest: dict[str, bytes] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # by what they look at
         self._closing = asyncio.Event()
         self._next_id = 0
         self.dropped = 0
@@ -63,14 +65,18 @@ class Live:
         """How many clients listen."""
         return len(self._listeners)
 
+    def is_resting(self, topic: str) -> bool:
+        """Whether the loop that begins with this topic is not running, as nobody listened."""
+        return topic not in self._tasks or self._tasks[topic].done()
+
     async def close(self) -> None:
         """End every stream of events and the loop."""
         self._closing.set()
         for listener in self._listeners:
             listener.changed.set()
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Send events until the client leaves, is too slow, or the gateway closes."""
@@ -127,20 +133,23 @@ class Live:
     # -- looking ---------------------------------------------------------------------------------
 
     def _look_while_needed(self) -> None:
-        self._tasks = [task for task in self._tasks if not task.done()]
-        if not self._tasks:
-            self._latest = {}
-            self._tasks = [
-                asyncio.create_task(self._look(SESSIONS_EVERY_S, {"sessions": self._sessions})),
-                asyncio.create_task(self._look(OTHERS_EVERY_S, {"uploads": self._uploads})),
-                asyncio.create_task(
-                    self._look(OTHERS_EVERY_S, {"cluster": self._cluster, "videos": self._videos})
-                ),
-            ]
+        """Start the loops that are not running: each ends by itself when nobody listens.
 
-    async def _look(
-        self, every_s: float, topics: dict[str, Callable[[], Awaitable[object]]]
-    ) -> None:
+        A page that is loaded again comes back while some have ended and some have not noticed yet.
+        """
+        if all(task.done() for task in self._tasks.values()):
+            self._latest = {}
+        loops: tuple[tuple[float, dict[str, Look]], ...] = (
+            (SESSIONS_EVERY_S, {"sessions": self._sessions}),
+            (OTHERS_EVERY_S, {"uploads": self._uploads}),
+            (OTHERS_EVERY_S, {"cluster": self._cluster, "videos": self._videos}),
+        )
+        for every_s, topics in loops:
+            first = next(iter(topics))
+            if self.is_resting(first):
+                self._tasks[first] = asyncio.create_task(self._look(every_s, topics))
+
+    async def _look(self, every_s: float, topics: dict[str, Look]) -> None:
         while self._listeners:
             for topic, look in topics.items():
                 value = msgspec.json.encode(await look())

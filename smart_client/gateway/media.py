@@ -21,6 +21,7 @@ from smart_client.gateway.edge import peer_of
 from smart_client.gateway.routes import Route
 from smart_client.gateway.streams import SharedStream, StreamPool
 from smart_client.openapi import Operation, Parameter
+from smart_client.stream import StreamReader
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ SEND_BYTES = 256 * 1024
 # A session that failed is opened again after this, doubling.
 AGAIN_S = 1.0
 AGAIN_S_MAX = 15.0
+
+# While an answer is held, so often it is seen whether the player is still there.
+LOOK_S = 5.0
 
 # Fetched beyond a segment that is asked for: the next one, so that nodes which are through with
 # this one have something to do. More is waste when the player changes the rendition, and it would
@@ -105,35 +109,46 @@ class MediaApi:
         response.content_length = whole.stop - whole.start
         await response.prepare(request)
         if request.method == "GET":
-            await self._send_all(shared, whole, response, peer_of(request))
+            await self._send_all(shared, whole, response, request)
         await response.write_eof()
         return response
 
     async def _send_all(
-        self, shared: SharedStream, part: ByteRange, response: web.StreamResponse, peer: str
+        self,
+        shared: SharedStream,
+        part: ByteRange,
+        response: web.StreamResponse,
+        request: web.Request,
     ) -> None:
         """Send a range to its end. What stops the session only holds the answer up.
 
         A full disk, say, or a fault of ours: the stream is opened anew until it goes on. Holding is
         the kindest meanwhile: the player keeps what it has.
+
+        Raises: ConnectionError: the player left.
         """
         sha256 = shared.stream.manifest.rendition.sha256
         position, pause_s = part.start, AGAIN_S
         while position < part.stop:
             if shared.stream.manifest.rendition.sha256 == sha256:
                 rest = ByteRange(position, part.stop, part.size)
-                position = await self._send(shared, rest, response, peer)
+                position = await self._send(shared, rest, response, request)
             if position < part.stop:
                 await asyncio.sleep(pause_s)
+                _require_player(request)
                 pause_s = min(2 * pause_s, AGAIN_S_MAX)
                 with contextlib.suppress(EvenflowError):
                     shared = await self._pool.get(*shared.key)
 
     async def _send(
-        self, shared: SharedStream, part: ByteRange, response: web.StreamResponse, peer: str
+        self,
+        shared: SharedStream,
+        part: ByteRange,
+        response: web.StreamResponse,
+        request: web.Request,
     ) -> int:
         """Send what can be sent; return the position reached."""
-        account = shared.account
+        account, peer = shared.account, peer_of(request)
         time_at = shared.stream.session.state.timeline.time_at
         rendition = shared.stream.manifest.rendition
         ahead = read_ahead_bytes(shared)
@@ -144,6 +159,7 @@ class MediaApi:
         try:
             while reader.position < part.stop:
                 before_s = time_at(reader.position)
+                await _wait_for_bytes(reader, request)
                 data = await reader.read(min(SEND_BYTES, part.stop - reader.position))
                 await response.write(data)
                 account.player_bytes += len(data)
@@ -156,6 +172,25 @@ class MediaApi:
             account.views.closed(peer, time.monotonic())
             close(shared, reader)
         return reader.position
+
+
+async def _wait_for_bytes(reader: StreamReader, request: web.Request) -> None:
+    """Return when there is something to send; nothing else tells that a held player has left.
+
+    Raises: ConnectionError: it left; EvenflowError: the session failed.
+    """
+    while True:
+        try:
+            await asyncio.wait_for(reader.wait_until_ready(), LOOK_S)
+        except TimeoutError:
+            _require_player(request)
+        else:
+            return
+
+
+def _require_player(request: web.Request) -> None:
+    if request.transport is None:
+        raise ConnectionResetError("the player left")
 
 
 def read_ahead_bytes(shared: SharedStream) -> int | None:

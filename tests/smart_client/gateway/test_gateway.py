@@ -113,6 +113,24 @@ def test_an_answer_that_has_begun_is_held_while_nodes_are_away_and_then_goes_on(
     in_a_gateway(tmp_path, use)
 
 
+def test_a_player_that_leaves_while_it_is_held_is_forgotten(tmp_path, monkeypatch):
+    async def use(running: Running) -> None:
+        monkeypatch.setattr(media, "LOOK_S", 0.05)
+        await running.put("kino", DATA)
+        for node in list(running.cluster.nodes):
+            await running.cluster.stop(node)
+        whole = asyncio.create_task(read(running))
+        async with asyncio.timeout(20):
+            while not any(each.readers for each in running.gateway.pool.all):
+                await asyncio.sleep(0.02)
+            whole.cancel()
+            await asyncio.wait({whole})
+            while any(each.readers for each in running.gateway.pool.all):
+                await asyncio.sleep(0.02)
+
+    in_a_gateway(tmp_path, use, cache_bytes=0)
+
+
 def test_a_full_disk_holds_the_answer_up_until_there_is_room(tmp_path, monkeypatch):
     async def use(running: Running) -> None:
         await running.put("kino", DATA)
@@ -267,6 +285,37 @@ def test_events_begin_with_a_snapshot_and_end_with_the_gateway(tmp_path):
         assert ": the gateway is closing" in rest
 
     in_a_gateway(tmp_path, use)
+
+
+def test_a_page_loaded_again_gets_every_topic_although_some_loops_still_wait(tmp_path, monkeypatch):
+    async def use(running: Running) -> None:
+        monkeypatch.setattr(live, "SESSIONS_EVERY_S", 0.01)
+        monkeypatch.setattr(live, "HEARTBEAT_S", 0.05)
+        monkeypatch.setattr(live, "OTHERS_EVERY_S", 3600.0)
+        await running.put("kino", DATA[:1000])
+        await events_of(running.http, 1)
+        async with asyncio.timeout(20):
+            while running.gateway.live.listeners or not running.gateway.live.is_resting("sessions"):
+                await asyncio.sleep(0.01)
+            assert not running.gateway.live.is_resting("cluster")
+            watching = asyncio.create_task(topics_until(running.http, "sessions"))
+            while not watching.done():
+                await read(running)
+                await asyncio.sleep(0.02)
+        assert "sessions" in await watching
+
+    in_a_gateway(tmp_path, use)
+
+
+async def topics_until(http: httpx.AsyncClient, last: str) -> list[str]:
+    found: list[str] = []
+    async with http.stream("GET", "/events") as answer:
+        async for line in answer.aiter_lines():
+            if line.startswith("event: "):
+                found.append(line[7:])
+                if found[-1] == last:
+                    break
+    return found
 
 
 def test_a_listener_that_takes_nothing_is_dropped(tmp_path, monkeypatch):
