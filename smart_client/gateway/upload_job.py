@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Coroutine
 
 from redundancy.errors import EvenflowError
 from smart_client.errors import Conflict, InvalidRequest, NameTaken, VideoNotFound
@@ -128,7 +128,11 @@ class UploadJob:
     async def receive(
         self, parts: AsyncIterable[bytes], piece_bytes: int, silence_s: float
     ) -> None:
-        """Write what comes; on any end what came is kept, made durable and counted."""
+        """Write what comes; on any end what came is kept, made durable and counted.
+
+        Whoever ends it waits for that: the next sender's offset must not change under it, and a
+        thread must not write to a file that is closed.
+        """
         handle = await asyncio.to_thread(os.open, self.spool.data, os.O_WRONLY | os.O_CLOEXEC)
         pending = bytearray()
         try:
@@ -145,13 +149,16 @@ class UploadJob:
             raise InvalidRequest(f"no byte came for {silence_s:g} s; what came is kept") from error
         finally:
             try:
-                await asyncio.shield(self._finish(handle, pending))
+                await _to_the_end(self._finish(handle, pending))
             finally:
                 os.close(handle)
 
     async def _write(self, handle: int, pending: bytearray) -> None:
         data = bytes(pending)
         pending.clear()
+        await _to_the_end(self._append(handle, data))
+
+    async def _append(self, handle: int, data: bytes) -> None:
         await asyncio.to_thread(self.spool.append, handle, self.offset, data)
         self.offset += len(data)
         self._meter.count(len(data), time.monotonic())
@@ -272,3 +279,18 @@ class UploadJob:
             await asyncio.to_thread(self.spool.save)
         except EvenflowError as error:
             log.warning("upload %s: %s", self.record.id, error.message)
+
+
+async def _to_the_end(work: Coroutine[None, None, None]) -> None:
+    """Do it all, then heed a cancellation that came meanwhile."""
+    task = asyncio.create_task(work)
+    was_cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            was_cancelled = True
+    if was_cancelled and not task.cancelled():
+        task.exception()  # who cancelled does not ask for it
+        raise asyncio.CancelledError
+    task.result()

@@ -4,11 +4,13 @@ import asyncio
 import errno
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from smart_client.gateway import upload_spool, uploads
+from smart_client.gateway import upload_job, upload_spool, uploads
+from smart_client.gateway.upload_spool import UploadSpool
 from smart_client.ingest.clip import make_clip
 from support.gateways import Running, in_a_gateway, settled
 
@@ -214,6 +216,7 @@ def test_a_second_sender_waits_or_takes_over_from_a_silent_one(tmp_path, monkeyp
     async def use(running: Running) -> None:
         number = (await announce(running))["id"]
         hold = asyncio.Event()
+        monkeypatch.setattr(uploads, "TAKEOVER_S", 600.0)  # however slow this machine is
 
         async def silent():
             yield DATA[:1000]
@@ -236,6 +239,43 @@ def test_a_second_sender_waits_or_takes_over_from_a_silent_one(tmp_path, monkeyp
         offset = (await running.json(f"/api/v1/uploads/{number}"))["offset"]
         await send(running, number, offset, DATA[offset:])
         assert (await settled(running.http, number))["state"] == "done"
+
+    in_a_gateway(tmp_path, use)
+
+
+def test_no_sender_follows_before_the_last_bytes_of_the_one_before_are_written(
+    tmp_path, monkeypatch
+):
+    async def use(running: Running) -> None:
+        number = (await announce(running))["id"]
+        is_writing, may_write = threading.Event(), threading.Event()
+        real = UploadSpool.append
+
+        def slow(spool, handle, offset, data):
+            is_writing.set()
+            assert may_write.wait(30)
+            real(spool, handle, offset, data)
+
+        monkeypatch.setattr(UploadSpool, "append", slow)
+        monkeypatch.setattr(uploads, "TAKEOVER_S", 0.0)
+        monkeypatch.setattr(upload_job, "STOP_S", 0.1)
+        older = asyncio.create_task(send(running, number, 0, DATA[:1000]))
+        assert await asyncio.to_thread(is_writing.wait, 30)
+        try:
+            for _ in range(2):
+                answer = await send(running, number, 0, DATA, status=409)
+                assert answer["error"]["code"] == "CONFLICT"
+        finally:
+            may_write.set()
+            await asyncio.gather(older, return_exceptions=True)
+        async with asyncio.timeout(20):
+            while (status := await running.json(f"/api/v1/uploads/{number}"))["offset"] != 1000:
+                await asyncio.sleep(0.02)
+        assert status["state"] == "receiving"
+        monkeypatch.setattr(upload_job, "STOP_S", 10.0)
+        await send(running, number, 1000, DATA[1000:])
+        assert (await settled(running.http, number))["state"] == "done"
+        assert (await running.http.get("/v/kino")).content == DATA
 
     in_a_gateway(tmp_path, use)
 
