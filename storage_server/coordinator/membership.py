@@ -81,7 +81,7 @@ class Membership:
         found = {each.record.id: each.record for each in await self._registers.scan("node/", _NODE)}
         if self._removed == removed_before:
             self._removed = removed
-        for node in (before.keys() & removed.keys()) - self.draining:
+        for node in (before.keys() & removed.keys()) - self.removing:
             if self._records.get(node) is before[node]:
                 self._forget(node)
         for node, record in found.items():

@@ -101,12 +101,18 @@ class Verdicts:
         self._adopt(node, written[0])
 
     async def _look(self) -> None:
+        before = self._picture()
         found = {
             stored.key.removeprefix(_PREFIX): stored.record
             for stored in await self._registers.scan(_PREFIX, NodeVerdict)
         }
-        for node in self._members.records:
-            self._adopt(node, found.get(node, _NOTHING))
+        for node, picture in self._picture().items():
+            if picture == before.get(node):  # else what was read is older than what was told here
+                self._adopt(node, found.get(node, _NOTHING))
+
+    def _picture(self) -> dict[str, tuple[NodeVerdict, NodeVerdict | None]]:
+        """Return what is to be written of each node, and what the register said last."""
+        return {node: (self._wanted(node), self._known.get(node)) for node in self._members.records}
 
     def _adopt(self, node: str, verdict: NodeVerdict) -> None:
         """Take over what the register says, but for silence: that everybody hears for himself."""

@@ -115,6 +115,50 @@ def test_one_coordinator_follows_what_another_was_told():
     asyncio.run(scenario())
 
 
+class SlowToScan(MemoryCatalogue):
+    """Something else happens between its reading and its answer."""
+
+    async def meanwhile(self) -> None:
+        """Nothing, until it is replaced."""
+
+    async def scan(self, prefix):
+        found = await super().scan(prefix)
+        if prefix == "verdict/":
+            await self.meanwhile()
+        return found
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_the_operators_word_is_not_undone_by_a_look_that_began_before(is_written):
+    async def scenario() -> None:
+        catalogue, now_s = SlowToScan(), 0.0
+        told = Coordinator(catalogue, clock=lambda: now_s)
+        await told.members.add(_record("a"), False)
+        await told.members.add(_record("b"), False)
+        told.members.declare_lost("b")
+        told.members.set_drain("b", True)
+        await told.verdicts.settle()
+
+        async def operator() -> None:
+            told.members.declare_lost("a")
+            told.members.set_drain("a", True)
+            await told.members.add(_record("b"), False)
+            if is_written:
+                await told.verdicts.settle()
+
+        catalogue.meanwhile = operator
+        now_s = 31.0
+        await told.verdicts.settle_and_look()
+        assert (told.members.loss("a"), told.members.drains) == (Loss.TOLD, {"a"})
+        assert told.members.loss("b") is Loss.NO
+        await told.verdicts.settle()
+        (entry,) = await catalogue.scan("verdict/")
+        assert entry.key == "verdict/a"
+        await told.links.close()
+
+    asyncio.run(scenario())
+
+
 def test_who_is_silent_for_one_is_not_lost_for_another_that_hears_it():
     async def scenario() -> None:
         catalogue, now_s = MemoryCatalogue(), 0.0
