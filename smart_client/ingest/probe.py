@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smart_client.ingest.containers import AV_OPTIONS, TOOL_WORDS
 from smart_client.ingest.segment import Keyframe
 from smart_client.wire import MediaFacts
 
@@ -80,7 +81,7 @@ def _probe_with_av(path: Path, size: int) -> Probe | None:
     import av  # noqa: PLC0415 - an optional extra, and 0.1 s to import
 
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with av.open(str(path), metadata_errors="ignore", options={**AV_OPTIONS}) as container:
             if not container.streams.video and not container.streams.audio:
                 return None
             if _is_no_film(container.format.name):
@@ -146,7 +147,8 @@ def _probe_with_ffprobe(path: Path, size: int) -> Probe | None:
     tool = shutil.which("ffprobe")
     if tool is None:
         return None
-    words = [tool, "-v", "error", "-of", "json", "-show_format", "-show_streams", f"file:{path}"]
+    words = [tool, "-v", "error", "-of", "json", "-show_format", "-show_streams"]
+    words += [*TOOL_WORDS, f"file:{path}"]
     try:
         done = subprocess.run(words, capture_output=True, timeout=FFPROBE_TIMEOUT_S, check=True)
         facts: dict[str, Any] = json.loads(done.stdout)

@@ -10,6 +10,7 @@ from typing import Any
 
 from redundancy.errors import ConfigError
 from smart_client.errors import InvalidMedia
+from smart_client.ingest.containers import AV_OPTIONS
 from smart_client.ingest.ladder.plan import (
     AUDIO_BITS_PER_S,
     AUDIO_RATE_HZ,
@@ -83,7 +84,7 @@ class AvEncoder:
         filters = picture_filters(facts.picture, rung, plan.rate)
         try:
             with (
-                av.open(str(job.source), metadata_errors="ignore") as container,
+                _opened(job.source) as container,
                 av.open(str(job.target), "w", format="mp4", options=_MUXER) as out,
             ):
                 stream = out.add_stream("libx264", rate=plan.rate)
@@ -108,7 +109,7 @@ class AvEncoder:
         options = _MUXER | {"frag_duration": "2000000"}
         try:
             with (
-                av.open(str(job.source), metadata_errors="ignore") as container,
+                _opened(job.source) as container,
                 av.open(str(job.target), "w", format="mp4", options=options) as out,
             ):
                 stream = out.add_stream("aac", rate=AUDIO_RATE_HZ)
@@ -148,6 +149,12 @@ class AvEncoder:
                 last = frame.pts
                 frame.time_base = stream.time_base
                 yield frame
+
+
+def _opened(source: Path) -> Any:
+    import av  # noqa: PLC0415
+
+    return av.open(str(source), metadata_errors="ignore", options={**AV_OPTIONS})
 
 
 def _pictures(frames: Iterator[Any], filters: Filters) -> Iterator[Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smart_client.errors import InvalidMedia
+from smart_client.ingest.containers import AV_OPTIONS, TOOL_WORDS
 from smart_client.ingest.ladder.plan import PictureFacts, SourceFacts
 
 # So many pictures are looked at for being interlaced: some encoders mark the first ones wrongly.
@@ -23,7 +24,7 @@ def look_with_av(path: Path) -> SourceFacts:
     import av.error  # noqa: PLC0415
 
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with av.open(str(path), metadata_errors="ignore", options={**AV_OPTIONS}) as container:
             sounds = container.streams.audio
             picture = None
             stream = picture_stream(container)
@@ -98,11 +99,19 @@ def look_with_ffprobe(path: Path, tool: str) -> SourceFacts:
     """Return the facts of a file by ffprobe. Raises: InvalidMedia."""
     words = [
         *(tool, "-v", "error", "-of", "json", "-show_format", "-show_streams"),
-        *("-show_frames", "-read_intervals", "%+#12", "-select_streams", "v:0", f"file:{path}"),
+        *(
+            "-show_frames",
+            "-read_intervals",
+            "%+#12",
+            "-select_streams",
+            "v:0",
+            *TOOL_WORDS,
+            f"file:{path}",
+        ),
     ]
     sound_words = [
         *(tool, "-v", "error", "-of", "json", "-show_format", "-show_streams"),
-        *("-select_streams", "a", f"file:{path}"),
+        *("-select_streams", "a", *TOOL_WORDS, f"file:{path}"),
     ]
     seen, heard = _ask(words, path), _ask(sound_words, path)
     sounds = heard.get("streams", [])

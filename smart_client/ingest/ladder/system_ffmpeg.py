@@ -7,6 +7,7 @@ from pathlib import Path
 
 from redundancy.errors import ConfigError
 from smart_client.errors import InvalidMedia
+from smart_client.ingest.containers import TOOL_WORDS
 from smart_client.ingest.ladder.encode import EncodingJob, Stopped
 from smart_client.ingest.ladder.plan import (
     AUDIO_BITS_PER_S,
@@ -74,7 +75,16 @@ class FfmpegEncoder:
     def _run(self, job: EncodingJob, words: Sequence[str]) -> None:
         command = [
             *(self._ffmpeg, "-v", "error", "-nostdin", "-y", "-progress", "pipe:1"),
-            *("-i", f"file:{job.source}", *words, "-map_metadata", "-1", "-use_editlist", "0"),
+            *(
+                *TOOL_WORDS,
+                "-i",
+                f"file:{job.source}",
+                *words,
+                "-map_metadata",
+                "-1",
+                "-use_editlist",
+                "0",
+            ),
             *("-movflags", "frag_keyframe+empty_moov+default_base_moof", "-f", "mp4"),
             f"file:{job.target}",
         ]
