@@ -5,6 +5,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from redundancy.errors import EvenflowError
 from smart_client.core.events import NodesRemembered
@@ -86,7 +87,8 @@ class StreamPool:
         self._open_stream = open_stream
         self._current_id = current_id
         self._streams: dict[StreamKey, SharedStream] = {}
-        self._locks: dict[StreamKey, asyncio.Lock] = {}
+        # Gone as soon as nobody opens that stream: names that lead nowhere leave nothing behind.
+        self._locks: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
         self._loop = asyncio.get_running_loop()
         self._closed = Totals()
         self._audiences: dict[str, Audience] = {}
@@ -110,7 +112,8 @@ class StreamPool:
         Raises: EvenflowError: there is no such video or rendition, or no coordinator to ask.
         """
         key = StreamKey(name, rendition)
-        async with self._locks.setdefault(key, asyncio.Lock()):
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
             shared = self._streams.get(key)
             if shared is not None and not await self._is_current(shared):
                 await self._end(shared)
@@ -183,12 +186,16 @@ class StreamPool:
         idle = sorted(
             (shared.used_at_s, key)
             for key, shared in self._streams.items()
-            if shared.readers == 0 and key != keep
+            if shared.readers == 0 and key != keep and not self._is_wanted(key)
         )
         surplus = len(self._streams) - STREAMS_MAX
         for position, (used_at_s, key) in enumerate(idle):
             if now_s - used_at_s > IDLE_S or position < surplus:
                 await self._close(key)
+
+    def _is_wanted(self, key: StreamKey) -> bool:
+        """Whether somebody is about to read it, and only waits for the coordinator's word."""
+        return key in self._locks
 
     async def _is_current(self, shared: SharedStream) -> bool:
         """Whether the name still means this video, asked when it was not in use for a while."""
@@ -216,12 +223,11 @@ class StreamPool:
     async def forget(self, name: str) -> None:
         """Close what nobody reads of a video that was removed."""
         for key, shared in list(self._streams.items()):
-            if key.video == name and shared.readers == 0:
+            if key.video == name and shared.readers == 0 and not self._is_wanted(key):
                 await self._close(key)
 
     async def _close(self, key: StreamKey) -> None:
         shared = self._streams.get(key)
-        self._locks.pop(key, None)
         if shared is not None:
             await self._end(shared)
 

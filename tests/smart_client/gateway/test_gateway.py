@@ -164,6 +164,32 @@ def test_a_name_that_was_given_to_another_video_plays_that_one(tmp_path, monkeyp
     in_a_gateway(tmp_path, use)
 
 
+def test_a_stream_somebody_comes_back_to_is_not_closed_under_him(tmp_path, monkeypatch):
+    async def use(running: Running) -> None:
+        pool = running.gateway.pool
+        await running.put("kino", DATA)
+        assert await read(running) == DATA
+        (stream,) = [each.stream for each in pool.all]
+        monkeypatch.setattr(streams, "RECENT_S", 0.0)
+        monkeypatch.setattr(streams, "IDLE_S", -1.0)
+        real = pool._current_id
+
+        async def current_id(name: str) -> str:
+            await pool.close_idle()
+            return await real(name)
+
+        monkeypatch.setattr(pool, "_current_id", current_id)
+        async with asyncio.timeout(20):
+            assert await read(running) == DATA
+        assert [each.stream for each in pool.all] == [stream]
+        assert (await running.http.get("/v/nothing")).status_code == 404
+        assert len(pool._locks) == 0
+        await pool.close_idle()
+        assert pool.all == ()
+
+    in_a_gateway(tmp_path, use)
+
+
 async def report(running: Running, event: str, at_s: float, position_s: float, **more) -> dict:
     body = {"player": "p1", "event": event, "position_s": position_s, "ts_ms": at_s * 1000, **more}
     answer = await running.http.post("/api/v1/sessions/by-video/kino/player", json=body)
