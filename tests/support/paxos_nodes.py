@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+from smart_client.agreement import Agreement
 from storage_server.catalogue.paxos import PaxosCatalogue
 from storage_server.consensus.acceptor_log import AcceptorLog
 from storage_server.consensus.frames import (
@@ -17,6 +18,16 @@ from storage_server.consensus.frames import (
 from storage_server.consensus.http_exchange import HttpExchange
 from storage_server.node.disk import RealDisk
 from support.node_in_thread import NodeInThread
+
+
+async def told(
+    ask: Callable[[], Awaitable[Agreement]], wanted: Callable[[Agreement], bool]
+) -> Agreement:
+    """Ask until it is so: answers are half a second old, and members have half a second."""
+    async with asyncio.timeout(20):
+        while not wanted(found := await ask()):
+            await asyncio.sleep(0.1)
+    return found
 
 
 class StoppableNode(NodeInThread):

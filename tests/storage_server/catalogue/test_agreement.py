@@ -12,7 +12,7 @@ from storage_server.agreement_trace import LISTENING_S, Trace
 from storage_server.coordinator.config import CoordinatorConfig
 from storage_server.coordinator.process import running_coordinator
 from support.etcd_cluster import ETCD, running_etcd
-from support.paxos_nodes import running_nodes
+from support.paxos_nodes import running_nodes, told
 
 
 @contextlib.asynccontextmanager
@@ -28,6 +28,10 @@ async def coordinator_of(catalogue, directory):
 
 def url_of(node):
     return node.running.url
+
+
+def states(found):
+    return sorted(each.state for each in found.members)
 
 
 async def write_twice(coordinator):
@@ -68,7 +72,9 @@ def test_with_nodes_it_shows_members_rounds_and_every_message(tmp_path):
             of_key = [each for each in trace.events if each.key == "k"]
             kinds = [(each.kind, each.what) for each in of_key]
             # The first write of a shared key prepares: three prepares, three accepts.
-            assert kinds.count(("request", "accept")) == 3
+            accepts = kinds.count(("request", "accept"))
+            assert accepts >= 3
+            assert accepts % 3 == 0  # more on a machine so busy that an attempt is made again
             assert kinds.count(("outcome", "decided")) == 1
             assert kinds.count(("outcome", "conflict")) == 1
             assert ("reply", "promise") in kinds
@@ -79,11 +85,10 @@ def test_with_nodes_it_shows_members_rounds_and_every_message(tmp_path):
             found = await client.agreement()
             assert (found.quorum, found.failures_survived, found.epoch) == (2, 1, 1)
             assert found.fast_rounds + found.slow_rounds == found.decisions
-            assert 3.0 <= found.requests_per_decision <= 6.0
+            assert found.requests_per_decision >= 3.0
+            assert found.attempts_failed or found.requests_per_decision <= 6.0
             nodes[0].stop()
-            await asyncio.sleep(0.6)  # the members are asked at most twice a second
-            states = sorted(each.state for each in (await client.agreement()).members)
-            assert states == ["silent", "up", "up"]
+            await told(client.agreement, lambda found: states(found) == ["silent", "up", "up"])
 
     with running_nodes(tmp_path) as nodes:
         asyncio.run(scenario(nodes))
@@ -100,10 +105,8 @@ def test_with_etcd_it_names_the_leader_and_its_term(tmp_path):
             assert found.epoch == found.members[0].facts["term"]
             assert found.failures_survived == 1
             cluster.freeze(1)
-            await asyncio.sleep(0.6)
-            found = await client.agreement()
+            found = await told(client.agreement, lambda found: found.failures_survived == 0)
             assert found.members[1].state == "silent"
-            assert found.failures_survived == 0
             cluster.thaw(1)
 
     with running_etcd(tmp_path) as cluster:

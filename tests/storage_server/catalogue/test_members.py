@@ -15,7 +15,7 @@ from storage_server.catalogue.paxos import PaxosCatalogue
 from storage_server.cli import main
 from storage_server.coordinator.config import CoordinatorConfig
 from storage_server.coordinator.process import running_coordinator
-from support.paxos_nodes import running_nodes
+from support.paxos_nodes import running_nodes, told
 
 
 def agreement(catalogue="chunkpaxos", **states):
@@ -93,10 +93,10 @@ def test_the_command_shows_a_plan_then_does_it_and_coordinators_go_on(tmp_path, 
             await asyncio.to_thread(nodes[0].stop)
             assert (await catalogue.get("k")).value == b"v"
             await catalogue.compare_and_set("new", ABSENT, b"n")
-            await asyncio.sleep(0.6)  # the members are asked at most twice a second
-            found = await catalogue.agreement()
-            assert found.epoch == 2
-            assert [each.state for each in found.members] == ["up"] * 3
+            await told(
+                catalogue.agreement,
+                lambda found: found.epoch == 2 and [m.state for m in found.members] == ["up"] * 3,
+            )
 
     with running_nodes(tmp_path, 4) as nodes:
         asyncio.run(scenario(nodes))
