@@ -42,8 +42,9 @@ class Preview:
             if stored is None or video is None:
                 continue
             groups += 1
+            layout = video.layout_of(parse_group_key(key)[1])
             for chunk in stored.record.chunks:
-                job = plan(key, chunk, video.layout, view, placement=self._placement)
+                job = plan(key, chunk, layout, view, placement=self._placement)
                 if isinstance(job, Job):
                     jobs.append(job)
         return self._told(jobs, groups)

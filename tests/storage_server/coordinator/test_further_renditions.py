@@ -142,3 +142,20 @@ def test_the_keeper_leaves_copies_copies_and_mends_them(tmp_path: Path) -> None:
         assert {len(chunk.fragments) for chunk in after.chunks} == {5}
 
     in_a_cluster(tmp_path, use, keeper=AT_ONCE)
+
+
+def test_a_plan_counts_copies_as_copies(tmp_path: Path) -> None:
+    async def use(made: Cluster) -> None:
+        video = await store_video(made)
+        await add(made, video, tmp_path / "a", "lifeboat", COPIES)
+        await keep(made, audits=True)
+        manifests = [await made.client.manifest("kino", each) for each in ("original", "lifeboat")]
+        fragments = [f for each in manifests for chunk in each.chunks for f in chunk.fragments]
+        node = manifests[1].chunks[0].fragments[0].node
+        coordinator = made.coordinator
+        async with coordinator.keeper._one_round:  # it waits until the plan is told
+            coordinator.members.set_drain(node, True)
+            told = await coordinator.preview.repair()
+        assert told.moves == sum(each.node == node for each in fragments)
+
+    in_a_cluster(tmp_path, use, 6, keeper=AT_ONCE)
