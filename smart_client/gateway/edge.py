@@ -178,7 +178,7 @@ class Edge:
         if request.method in ("GET", "HEAD"):
             return
         origin = request.headers.get("Origin")
-        foreign = origin is not None and urlsplit(origin).netloc != request.host
+        foreign = origin is not None and _place_of(origin) != request.host
         if foreign or request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
             raise AccessDenied("requests from other web pages change nothing here")
 
@@ -189,6 +189,14 @@ class Edge:
         except ValueError:
             return name in self._names or name.endswith(".localhost")
         return True
+
+
+def _place_of(origin: str) -> str | None:
+    """Return the host and port of an Origin header; None if it makes no sense."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _name_in(host: str) -> str:

@@ -6,6 +6,7 @@ and that still say what was written into them are changed or removed, so nobody 
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
@@ -48,7 +49,7 @@ class StrmFolder:
             ours = self._read_list()
             now: dict[str, str] = {}
             for name, url in urls.items():
-                if self._put(f"{name}.strm", f"{url}\n", ours):
+                if self._put_if_short(f"{name}.strm", f"{url}\n", ours):
                     now[f"{name}.strm"] = f"{url}\n"
             for file, text in ours.items():
                 if file not in now and self._says(file, text):
@@ -57,6 +58,16 @@ class StrmFolder:
                 self._replace(LIST_FILE, msgspec.json.encode(now))
         except OSError as error:
             raise from_os_error(error) from error
+
+    def _put_if_short(self, file: str, text: str, ours: Mapping[str, str]) -> bool:
+        """Write one file as ``_put``; one whose name no file may have is left out."""
+        try:
+            return self._put(file, text, ours)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            log.info("'%s' is too long a name for a file", file)
+            return False
 
     def _put(self, file: str, text: str, ours: Mapping[str, str]) -> bool:
         """Write one file; return whether it is ours and as it should be."""
@@ -76,8 +87,11 @@ class StrmFolder:
         return False
 
     def _replace(self, file: str, data: bytes) -> None:
-        part = self.directory / f".{file[:100]}.{os.getpid()}.part"
-        part.write_bytes(data)
+        part = self.directory / f".evenflow-strm.{os.getpid()}.part"
+        part.unlink(missing_ok=True)
+        # Others may write here: never through a link that somebody left under this name.
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as out:
+            out.write(data)
         os.replace(part, self.directory / file)
 
     def _read_list(self) -> dict[str, str]:

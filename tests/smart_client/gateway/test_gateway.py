@@ -261,6 +261,7 @@ def test_pages_of_other_sites_change_nothing_and_rebound_names_read_nothing(tmp_
         cases = [
             ({"Origin": "https://evil.example"}, 403),
             ({"Origin": "null"}, 403),
+            ({"Origin": "http://["}, 403),
             ({"Origin": f"http://localhost:{port}"}, 403),
             ({"Sec-Fetch-Site": "cross-site"}, 403),
             ({"Host": "evil.example"}, 403),

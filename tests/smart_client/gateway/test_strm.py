@@ -1,5 +1,7 @@
 """The .strm folder follows the library and touches nobody else's files."""
 
+import os
+
 import pytest
 
 from redundancy.errors import FileProblem
@@ -55,4 +57,30 @@ def test_a_list_that_names_files_elsewhere_removes_nothing_there(tmp_path, folde
     (tmp_path / LIST_FILE).write_text(f'{{"../{outside.name}": "x\\n"}}')
     folder.write({})
     assert outside.exists()
+    outside.unlink()
+
+
+def test_a_name_too_long_for_a_file_keeps_no_other_from_being_written(tmp_path, folder):
+    name = "\N{HIRAGANA LETTER A}" * 200
+    folder.write({"a": "http://h:1/v/a", name: "http://h:1/v/x", "b": "http://h:1/v/b"})
+    assert set(files(tmp_path)) == {"a.strm", "b.strm"}
+    folder.write({"b": "http://h:1/v/b"})
+    assert set(files(tmp_path)) == {"b.strm"}
+
+
+def test_a_name_that_just_fits_is_written(tmp_path, folder):
+    name = "\N{HIRAGANA LETTER A}" * 80
+    folder.write({name: "http://h:1/v/x"})
+    assert files(tmp_path) == {f"{name}.strm": "http://h:1/v/x\n"}
+
+
+def test_nothing_is_written_through_a_link_that_somebody_left(tmp_path, folder):
+    outside = tmp_path.parent / f"{tmp_path.name}-outside.txt"
+    outside.write_text("mine")
+    for name in ("a.strm", ".a.strm.{pid}.part", ".evenflow-strm.{pid}.part"):
+        (tmp_path / name.format(pid=os.getpid())).symlink_to(outside)
+    folder.write({"a": "http://h:1/v/a", "b": "http://h:1/v/b"})
+    assert outside.read_text() == "mine"
+    assert (tmp_path / "a.strm").is_symlink(), "somebody else's"
+    assert (tmp_path / "b.strm").read_text() == "http://h:1/v/b\n"
     outside.unlink()
