@@ -136,6 +136,8 @@ class Library:
     async def _read_groups(self, registers: Registers, video_id: str) -> None:
         known = set(self._by_video.get(video_id, ()))
         groups = await registers.scan(groups_prefix(video_id), wire.GroupRecord)
+        if self.video(video_id) is None:
+            return  # deleted here meanwhile: its groups may be gone, and nobody would drop them
         for group in groups:
             self.put_group(group.key, group.record, group.version)
         for key in known - {group.key for group in groups}:

@@ -66,6 +66,45 @@ def test_videos_and_groups_that_others_store_move_and_delete_are_known():
     with_two(use)
 
 
+class SlowToScan(MemoryCatalogue):
+    """Something else happens between its reading of groups and its answer."""
+
+    async def meanwhile(self) -> None:
+        """Nothing, until it is replaced."""
+
+    async def scan(self, prefix):
+        found = await super().scan(prefix)
+        if prefix.startswith("group/"):
+            await self.meanwhile()
+        return found
+
+
+def test_a_video_that_is_deleted_while_its_groups_are_read_leaves_none_behind():
+    async def scenario() -> None:
+        catalogue = SlowToScan()
+        one = Coordinator(catalogue)
+        await one.load()
+        film = video("film")
+        key = group_key(film.id, "original", 0)
+        version = await one.registers.write(key, group("a", "b"))
+        await one.registers.write(video_key("film"), film)
+        await one.follower.look()
+        assert one.library.holds_fragments("a")
+
+        async def delete() -> None:
+            await one.trash.begin(film.id, "film")
+            await one.trash.free_name("film", film.id)
+            await one.registers.write(key, None, version)
+            one.library.drop_group(key)
+
+        catalogue.meanwhile = delete
+        await one.follower.look()
+        assert not one.library.holds_fragments("a")
+        assert one.library.stored_bytes == 0
+
+    asyncio.run(scenario())
+
+
 def test_an_upload_under_way_elsewhere_is_followed_group_by_group():
     async def use(one, other):
         film = video("film", "uploading")
