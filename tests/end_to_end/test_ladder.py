@@ -30,7 +30,7 @@ from support.browsers import (
 )
 from support.real_cluster import RealCluster, serving
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 needs_mpv = pytest.mark.skipif(shutil.which("mpv") is None, reason="mpv is not installed")
@@ -229,7 +229,6 @@ def node_bytes(gateway: str) -> int:
     return int(float(re.search(r"^evenflow_gateway_node_bytes_total (\S+)", figures, re.M)[1]))
 
 
-@pytest.mark.timeout(300)
 def test_segments_cost_nodes_little_more_than_they_bring(
     gateway: str, cluster: RealCluster
 ) -> None:

@@ -77,7 +77,7 @@ class Watched:
         """Open one of the pages."""
         self.page.goto(f"{self.url}/ui/#/{where}")
 
-    def wait_until(self, condition: str, limit_s: float = 30.0) -> None:
+    def wait_until(self, condition: str, limit_s: float = 60.0) -> None:
         """Wait until a JavaScript expression holds; ``v`` in it is the page's video.
 
         (``wait_for_function`` would use eval in the page, which the content policy forbids.)
@@ -117,7 +117,7 @@ def page_of(
     context = browser.new_context(viewport=viewport, color_scheme=scheme)
     context.add_init_script(_WATCH_POLICY)
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     watched = Watched(page, url)
     here = urlsplit(url).netloc
 

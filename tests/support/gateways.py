@@ -52,7 +52,7 @@ class Running:
         self.library = Library(self.config)
         self.gateway = Gateway(self.config, self.library, **settings)
         url = await self.gateway.start("127.0.0.1:0")
-        self.http = httpx.AsyncClient(base_url=url, timeout=30, trust_env=False)
+        self.http = httpx.AsyncClient(base_url=url, timeout=60, trust_env=False)
 
 
 @contextlib.asynccontextmanager

@@ -22,8 +22,8 @@ class Mpv:
             stdin=subprocess.DEVNULL,
         )
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(20)
-        limit_s = time.monotonic() + 20
+        self._socket.settimeout(60)
+        limit_s = time.monotonic() + 60
         while True:
             try:
                 self._socket.connect(self._path)
@@ -45,7 +45,7 @@ class Mpv:
                 return answer.get("data") if answer["error"] == "success" else None
 
     def wait_for_position(self, low_s: float, high_s: float) -> float:
-        limit_s = time.monotonic() + 20
+        limit_s = time.monotonic() + 60
         while time.monotonic() < limit_s:
             position = self.ask("get_property", "time-pos")
             seeking = self.ask("get_property", "seeking")

@@ -24,7 +24,7 @@ CHUNK_BYTES = 3 * 64
 """Small chunks: the coordinator never sees their bytes."""
 
 
-async def eventually(is_true: Callable[[], Awaitable[bool]], timeout_s: float = 15.0) -> None:
+async def eventually(is_true: Callable[[], Awaitable[bool]], timeout_s: float = 45.0) -> None:
     """Wait until something that others do has happened; fails by ``TimeoutError``."""
     async with asyncio.timeout(timeout_s):
         while not await is_true():

@@ -10,7 +10,7 @@ from support.browser_pages import Gateway, Watched
 from support.frame_clip import FRAMES_PER_S, READ_FRAME
 from support.real_cluster import RealCluster
 
-pytestmark = [pytest.mark.real, pytest.mark.browser]
+pytestmark = [pytest.mark.real, pytest.mark.browser, pytest.mark.timeout(300)]
 
 FILM = "Night ferry (take 2)"
 

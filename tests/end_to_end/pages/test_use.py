@@ -14,7 +14,7 @@ from support.browser_pages import Gateway, Watched, gateway_of, page_of
 from support.frame_clip import make_frame_clip
 from support.real_cluster import RealCluster
 
-pytestmark = [pytest.mark.real, pytest.mark.browser]
+pytestmark = [pytest.mark.real, pytest.mark.browser, pytest.mark.timeout(300)]
 
 PAGES = ("library", "watch/ferry", "cluster", "storage", "agreement", "compare")
 

@@ -217,7 +217,7 @@ def test_what_a_page_reports_is_the_sessions_truth_and_counts_the_view(tmp_path)
         assert set(session["matrix"]["ready"]) == {"y"}
         assert len(session["matrix"]["rows"]) == 5
         # Five seconds by nominal time: a quarter of it has been shown by now.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while (await running.json("/api/v1/videos/kino"))["video"]["views"] != 1:
                 await asyncio.sleep(0.05)
         await running.json("/api/v1/sessions/by-video/nothing", 404)
@@ -306,7 +306,7 @@ def test_events_begin_with_a_snapshot_and_end_with_the_gateway(tmp_path):
             lines = answer.aiter_lines()
             await anext(lines)
             closing = asyncio.create_task(running.gateway.live.close())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 rest = [line async for line in lines]
             await closing
         assert ": the gateway is closing" in rest

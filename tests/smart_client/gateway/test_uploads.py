@@ -224,7 +224,7 @@ def test_a_second_sender_waits_or_takes_over_from_a_silent_one(tmp_path, monkeyp
 
         url = f"/api/v1/uploads/{number}?offset=0"
         older = asyncio.create_task(running.http.put(url, content=silent()))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 answer = await running.http.put(url.replace("=0", "=5"), content=b"x")
                 if answer.json()["error"]["code"] == "CONFLICT":
