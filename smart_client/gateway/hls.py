@@ -70,7 +70,7 @@ def media_playlist(video: str, rendition: wire.RenditionRecord, segments: Sequen
     lines = [
         "#EXTM3U",
         f"#EXT-X-VERSION:{_VERSION}",
-        f"#EXT-X-TARGETDURATION:{math.ceil(longest_s - 0.5)}",
+        f"#EXT-X-TARGETDURATION:{max(1, math.floor(longest_s + 0.5))}",
         "#EXT-X-PLAYLIST-TYPE:VOD",
         "#EXT-X-INDEPENDENT-SEGMENTS",
         f'#EXT-X-MAP:URI="{uri}",BYTERANGE="{rendition.init_bytes}@0"',
