@@ -1,6 +1,7 @@
 """The terminal dashboard's picture, drawn from a ``Snapshot`` and what came before it.
 
-Below ``WIDE_COLUMNS`` columns are dropped by priority, so nothing is ever cut in the middle.
+Below ``WIDE_COLUMNS`` columns are dropped by priority, so nothing is ever cut in the middle. Where
+rows are few, events go first and then the matrix; the line of keys always stays.
 """
 
 import io
@@ -21,6 +22,7 @@ from smart_client.narration import clock, duration_text
 WIDE_COLUMNS = 100
 HISTORY = 24  # samples in a sparkline
 EVENT_LINES = 6
+EXTRA_KNOWN_BYTES = 4 * 1024 * 1024  # what is on its way is little against it
 MATRIX_CELL_MAX = 4  # columns of a chunk when there is room
 
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -104,18 +106,22 @@ class DashboardView:
             return
         width = options.max_width
         wide = width >= WIDE_COLUMNS
-        yield Group(
+        footer = Text(HELP if self.shows_help else self.keys, "dim", no_wrap=True, overflow="crop")
+        rows = options.max_height - 1 - footer.plain.count("\n")  # for all that is above it
+        top = [
             self._header(self.snapshot),
             self._receipt(self.snapshot, width),
             self._buffer(self.snapshot, width),
             Text(),
-            self._nodes(self.snapshot, wide=wide),
-            Text(),
-            *self._matrix(self.snapshot, width),
-            Text(),
-            *self._last_events(width),
-            Text(HELP if self.shows_help else self.keys, style="dim"),
-        )
+        ]
+        nodes = max(1, min(len(self.snapshot.nodes), rows - len(top) - 1))
+        rows -= len(top) + 1 + nodes
+        matrix = [Text(), *self._matrix(self.snapshot, width)]
+        if len(matrix) > rows:
+            matrix = []
+        rows -= len(matrix)
+        events = [Text(), *self._last_events(width, min(EVENT_LINES, rows - 1))] if rows else []
+        yield Group(*top, self._nodes(self.snapshot, nodes, wide=wide), *matrix, *events, footer)
 
     def _header(self, shot: Snapshot) -> Text:
         symbol, style = _PLAYING.get(shot.state, ("?", ""))
@@ -133,7 +139,7 @@ class DashboardView:
             line.append(f" ({duration_text(shot.stalled_s)})")
         # The rest by priority, as far as it fits.
         for text, style in (
-            (f"{size_text(shot.received_bytes)} (+{100 * shot.extra_share:.1f} %)", ""),
+            (_traffic(shot), ""),
             (self.url, "blue"),
             (f"takeovers {shot.takeovers}", ""),
             (f"reissued {shot.reissues}", ""),
@@ -155,7 +161,7 @@ class DashboardView:
         line.append(f" {goal_s:.0f} s")
         return line
 
-    def _nodes(self, shot: Snapshot, *, wide: bool) -> Table:
+    def _nodes(self, shot: Snapshot, shown: int, *, wide: bool) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 1), show_edge=False)
         for name in ("  node", "", "rtt"):
             table.add_column(name, justify="right" if name == "rtt" else "left", no_wrap=True)
@@ -166,7 +172,7 @@ class DashboardView:
             table.add_column("received", no_wrap=True)
         for name in ("share", "err", "now"):
             table.add_column(name, justify="right", no_wrap=True)
-        for index, node in enumerate(shot.nodes):
+        for index, node in enumerate(shot.nodes[:shown]):
             table.add_row(*self._node_cells(index, node, wide=wide))
         return table
 
@@ -212,14 +218,21 @@ class DashboardView:
             lines.append(line)
         return lines
 
-    def _last_events(self, width: int) -> list[Text]:
-        lines = [Text(line[: width - 1]) for line in list(self.events)[-EVENT_LINES:]]
-        return lines + [Text() for _ in range(EVENT_LINES - len(lines))]
+    def _last_events(self, width: int, rows: int) -> list[Text]:
+        last = list(self.events)[-rows:] if rows > 0 else []
+        return [Text(line[: width - 1]) for line in last] + [Text()] * (rows - len(last))
+
+
+def _traffic(shot: Snapshot) -> str:
+    """Say what came, and how much more than needed; at first most of it is just not used yet."""
+    is_known = shot.delivered_bytes >= EXTRA_KNOWN_BYTES or shot.state == "ended"
+    extra = f"+{100 * shot.extra_share:.1f} %" if is_known and shot.delivered_bytes else "-"
+    return f"{size_text(shot.received_bytes)} ({extra})"
 
 
 HELP = (
     "■ used  ◆ took over a late piece  □ given up  ✖ failed  ◌ in flight  ▼ playhead\n"
-    "(+x %) bytes beyond what the video needs; keys: q quit, space pause, s save, ? back"
+    "(+x %) bytes beyond the video's own   q quit   space pause   s save   ? back"
 )
 
 

@@ -3,10 +3,12 @@
 import ctypes
 import errno
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 from redundancy.errors import NoSpace
+from redundancy.quantities import size_text
 
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -18,8 +20,9 @@ class Spool:
     Safe to use from several threads: only positioned reads and writes.
     """
 
-    def __init__(self, handle: int, path: Path | None = None) -> None:
+    def __init__(self, handle: int, directory: Path, path: Path | None = None) -> None:
         self._handle = handle
+        self.directory = directory
         self.path = path  # None: nameless, gone with the process
 
     @classmethod
@@ -28,18 +31,19 @@ class Spool:
         where = Path(tempfile.gettempdir()) if directory is None else directory
         where.mkdir(parents=True, exist_ok=True)
         try:
-            return cls(os.open(where, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            return cls(os.open(where, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), where)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
         handle, name = tempfile.mkstemp(prefix="spool-", dir=where)
         os.unlink(name)
-        return cls(handle)
+        return cls(handle, where)
 
     @classmethod
     def at(cls, path: Path) -> "Spool":
         """Open or create a named file, for a download."""
-        return cls(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), path)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        return cls(handle, path.parent, path)
 
     def write(self, offset: int, data: bytes | bytearray) -> None:
         """Store bytes. Raises: NoSpace: the disk is full."""
@@ -50,12 +54,18 @@ class Spool:
                 view, offset = view[written:], offset + written
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                where = self.path or tempfile.gettempdir()
-                raise NoSpace(
-                    f"no space left for decoded video in {where}",
-                    hint="free some space, or name another place with --cache-dir",
-                ) from error
+                raise self._full() from error
             raise
+
+    def _full(self) -> NoSpace:
+        left = size_text(shutil.disk_usage(self.directory).free)
+        if self.path is None:
+            text = f"no space left for decoded video in {self.directory}"
+            hint = "free some space there, or name another place with --cache-dir"
+        else:
+            text = f"no space left in {self.directory.absolute()} for the file"
+            hint = "free some space there, or name a file on another disk with -o"
+        return NoSpace(f"{text} ({left} free)", hint=hint)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return ``size`` bytes, fewer only at the end of the file."""

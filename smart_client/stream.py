@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import logging
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +13,7 @@ from pathlib import Path
 
 from redundancy.errors import EvenflowError
 from redundancy.popularity import VIEW_SECONDS, VIEW_SHARE, is_view
+from redundancy.quantities import size_text
 from smart_client import wire
 from smart_client.chunk_cache import ChunkCache
 from smart_client.core import events
@@ -28,6 +32,11 @@ from smart_client.transport.nodes import HttpNodeTransport
 READ_BYTES_MAX = 256 * 1024
 
 DECODE_THREADS = 2
+
+# A window of decoded video fits in there: 30 s at 64 Mbit/s.
+SPOOL_FREE_BYTES_MIN = 256 * 1024 * 1024
+
+log = logging.getLogger(__name__)
 
 
 class VideoStream:
@@ -218,8 +227,20 @@ class StreamReader:
 
 
 def default_spool(directory: str) -> Spool:
-    """Return a nameless spool in the cache directory, else in the system's temporary one."""
+    """Return a nameless spool in the cache directory.
+
+    Where that cannot be, or is about to be full, it is in the system's temporary directory if more
+    is free there.
+    """
+    cache, temporary = Path(directory), Path(tempfile.gettempdir())
     try:
-        return Spool.nameless(Path(directory))
-    except OSError:
-        return Spool.nameless()
+        cache.mkdir(parents=True, exist_ok=True)
+        free_bytes = shutil.disk_usage(cache).free
+        if free_bytes >= SPOOL_FREE_BYTES_MIN or free_bytes >= shutil.disk_usage(temporary).free:
+            return Spool.nameless(cache)
+        log.warning(
+            "%s free in %s: decoded video goes to %s", size_text(free_bytes), cache, temporary
+        )
+    except OSError as error:
+        log.info("no decoded video in %s: %s", cache, error)
+    return Spool.nameless(temporary)

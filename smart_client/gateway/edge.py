@@ -26,6 +26,9 @@ SERVER_NAME = "evenflow-gateway"
 BODY_BYTES_MAX = 64 * 1024
 BODY_TIMEOUT_S = 10.0
 
+# What an answer is counted as that its client did not wait for.
+CLIENT_LEFT = 499
+
 _STATUS = {
     ExitCode.USAGE: 400,
     ExitCode.NOT_FOUND: 404,
@@ -162,9 +165,10 @@ class Edge:
             if hdrs.ALLOW in error.headers:
                 response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
             return response
-        except ConnectionError:
-            raise  # the peer left; aiohttp knows what to do
-        except Exception:  # top of the task
+        except Exception as error:  # top of the task
+            if isinstance(error, ConnectionError) and _has_left(request):
+                log.debug("%s left %s: %s", request.remote, request.path, error)
+                return web.Response(status=CLIENT_LEFT)  # goes nowhere: for the counters alone
             log.exception("unforeseen error while answering %s %s", request.method, request.path)
             return error_response(EvenflowError("unforeseen error; see the gateway's log"), 500)
 
@@ -189,6 +193,11 @@ class Edge:
         except ValueError:
             return name in self._names or name.endswith(".localhost")
         return True
+
+
+def _has_left(request: web.Request) -> bool:
+    """Return whether nobody hears the answer any more: players leave at every seek."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def _place_of(origin: str) -> str | None:

@@ -2,7 +2,9 @@
 
 import io
 import re
+from dataclasses import replace
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -67,6 +69,25 @@ def test_no_line_is_cut_or_wrapped_at_any_width(view, width) -> None:
         assert len(re.findall(rf"\bnode-{node}\b", text)) >= 2  # in the table and in the matrix
     # The table, the matrix, the header and the events all have one line an entry.
     assert len(text.splitlines()) == len(printed(view, 200).splitlines())
+
+
+@pytest.mark.parametrize("height", [10, 15, 20, 24, 40])
+@pytest.mark.parametrize("shows_help", [False, True])
+def test_the_keys_are_on_the_screen_however_small_it_is(view, height, shows_help) -> None:
+    shown = replace(view, shows_help=shows_help)
+    lines = printed(shown, 80, height).splitlines()
+    assert len(lines) <= height
+    assert "q quit" in lines[-1]
+    assert ("? back" in lines[-1]) is shows_help
+    assert ("▼" in "".join(lines[:-2])) is (height >= 20), "the matrix goes when rows are few"
+
+
+def test_what_came_is_not_compared_with_next_to_nothing(view) -> None:
+    early = msgspec.structs.replace(
+        view.snapshot, received_bytes=781_000, delivered_bytes=49_000, state="playing"
+    )
+    assert "781 kB (-)" in printed(replace(view, snapshot=early), 120)
+    assert "%)" in printed(view, 120)
 
 
 def test_the_picture_tells_the_state_the_failure_and_the_stalls(view) -> None:

@@ -113,24 +113,6 @@ def test_an_answer_that_has_begun_is_held_while_nodes_are_away_and_then_goes_on(
     in_a_gateway(tmp_path, use)
 
 
-def test_a_player_that_leaves_while_it_is_held_is_forgotten(tmp_path, monkeypatch):
-    async def use(running: Running) -> None:
-        monkeypatch.setattr(media, "LOOK_S", 0.05)
-        await running.put("kino", DATA)
-        for node in list(running.cluster.nodes):
-            await running.cluster.stop(node)
-        whole = asyncio.create_task(read(running))
-        async with asyncio.timeout(20):
-            while not any(each.readers for each in running.gateway.pool.all):
-                await asyncio.sleep(0.02)
-            whole.cancel()
-            await asyncio.wait({whole})
-            while any(each.readers for each in running.gateway.pool.all):
-                await asyncio.sleep(0.02)
-
-    in_a_gateway(tmp_path, use, cache_bytes=0)
-
-
 def test_a_full_disk_holds_the_answer_up_until_there_is_room(tmp_path, monkeypatch):
     async def use(running: Running) -> None:
         await running.put("kino", DATA)
