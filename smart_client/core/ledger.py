@@ -6,7 +6,7 @@ from typing import Final
 
 from smart_client.core import commands, events
 from smart_client.core.commands import Command
-from smart_client.core.events import Event
+from smart_client.core.events import Event, FailureKind
 
 
 class Mark(StrEnum):
@@ -54,6 +54,8 @@ class Ledger:
                     self._settle(command.piece, Mark.CANCELLED)
                 case commands.Notice(kind="takeover"):
                     taken_over = True
+                case commands.Notice(kind="reissued", reason=FailureKind.SILENT):
+                    pass  # given up, by the session itself; the node may bring the rest yet
                 case commands.Notice(kind="reissued"):
                     self._raise((command.node, command.chunk), Mark.FAILED)
                 case _:

@@ -203,18 +203,24 @@ class PlaybackBuffer:
 
     def extend(self, reader: Reader, chunks: Sequence[ChunkProgress]) -> None:
         """Move the frontier over rows that have become ready."""
+        frontier = self.ready_until(reader.frontier, chunks)
+        if frontier > reader.frontier:
+            reader.frontier = frontier
+            reader.frontier_s = self._timeline.time_at(frontier)
+
+    def ready_until(self, offset: int, chunks: Sequence[ChunkProgress]) -> int:
+        """Return the first byte from ``offset`` on that is not ready; all of it: the size."""
         timeline = self._timeline
-        while reader.frontier < timeline.size:
-            index = timeline.chunk_at(reader.frontier)
+        while offset < timeline.size:
+            index = timeline.chunk_at(offset)
             chunk = chunks[index]
-            row = chunk.geometry.row_at(timeline.byte_in(index, reader.frontier))
+            row = chunk.geometry.row_at(timeline.byte_in(index, offset))
             ready = chunk.decoded >> row
             rows = (~ready & (ready + 1)).bit_length() - 1
             if rows == 0:
-                return
-            ready_bytes = chunk.geometry.chunk_range(row, rows)[1]
-            reader.frontier = timeline.offset_of(index, ready_bytes)
-            reader.frontier_s = timeline.time_at(reader.frontier)
+                break
+            offset = timeline.offset_of(index, chunk.geometry.chunk_range(row, rows)[1])
+        return offset
 
     def cut(self, offset: int) -> None:
         """Bytes from ``offset`` on are not ready after all."""

@@ -173,16 +173,23 @@ class SessionAccount:
         position_s = clock.position_s + (age_s if clock.is_playing else 0.0)
         if clock.state == "ended":  # the last report of the position was a moment before
             position_s = max(position_s, shot.end_s)
+        held_s = clock.position_s + clock.buffered_s
         return msgspec.structs.replace(
             shot,
             state=clock.state,
             position_s=position_s,
-            buffered_s=max(shot.buffered_s, clock.buffered_s),
+            buffered_s=max(0.0, self._ready_until_s(held_s) - position_s),
             startup_s=-1.0 if clock.startup_s is None else clock.startup_s,
             stalls=clock.stalls,
             stalled_s=clock.stalled_s(clock.at_s + age_s),
             playhead_chunk=self._chunk_at(clock.position_s),
         )
+
+    def _ready_until_s(self, media_s: float) -> float:
+        """Return how far all is ready here from what the player holds already, in media time."""
+        state = self.stream.session.state
+        end = state.buffer.ready_until(state.timeline.offset_at(media_s), state.chunks)
+        return max(media_s, state.timeline.time_at(end))
 
     def _chunk_at(self, media_s: float) -> int:
         timeline = self.stream.session.state.timeline
@@ -204,7 +211,8 @@ class SessionAccount:
         for (node, chunk), mark in self.stream.ledger.marks().items():
             rows[node][chunk] = _LETTERS[mark]
         ready = "".join(
-            "y" if chunk.is_decoded else "p" if chunk.decoded else "." for chunk in state.chunks
+            "y" if chunk.decoded == chunk.all_rows else "p" if chunk.decoded else "."
+            for chunk in state.chunks
         )
         return ChunkMatrix(
             nodes=tuple(node.id for node in state.nodes.nodes),

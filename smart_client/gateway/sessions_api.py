@@ -98,8 +98,16 @@ class SessionsApi:
                 f"nobody has '{name}' open" if name else f"no open session '{number}'",
                 hint="a session begins with the first request for the video's bytes",
             )
-        # A ladder has several renditions open: the one used last is what is on the screen.
-        return max(found, key=lambda shared: (shared.readers > 0, shared.used_at_s))
+        return max(found, key=_on_screen)
+
+
+def _on_screen(shared: SharedStream) -> tuple[bool, bool, float]:
+    """Order the renditions of a ladder: the picture used last is what is on the screen.
+
+    Sound that lies by itself comes with every picture, and is often asked for last.
+    """
+    has_picture = shared.stream.manifest.rendition.kind != "audio"
+    return has_picture, shared.readers > 0, shared.used_at_s
 
 
 def session_figures(streams: Sequence[SharedStream]) -> tuple[SessionFigures, ...]:

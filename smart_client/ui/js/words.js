@@ -92,7 +92,7 @@ export function troubleNotice(error, sinceMs) {
   tick();
   const timer = setInterval(() => (since.isConnected ? tick() : clearInterval(timer)), 1000);
   const hints = [error.hint || "`smart-client doctor` checks each step", error.more].filter(Boolean);
-  return h("div", { class: "notice bad trouble" }, h("h3", {}, sentences(error.message)), since, h("p", {}, hints.flatMap((hint) => [sentences(hint), " "])));
+  return h("div", { class: "notice bad trouble" }, h("h3", {}, sentences(error.message)), since, h("p", {}, hints.flatMap((hint) => [...sentences(hint), " "])));
 }
 
 /**

@@ -186,6 +186,7 @@ def test_every_page_says_when_nobody_answers(
             watched.wait_until(
                 "!document.querySelector('main :is(table, .tiles, .verdict:not([hidden]))')"
             )
+            assert "[object" not in page.inner_text("body"), where
         page.evaluate("location.hash = '#/library'")
         page.get_by_role("link", name="ferry").click()
         watched.wait_until("v && v.currentTime > 0.3"), "what was open plays on"

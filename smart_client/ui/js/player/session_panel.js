@@ -10,30 +10,35 @@ import { bufferedAhead } from "./truth.js";
 const SPARK_SAMPLES = 40;
 const EVENTS_SHOWN = 60;
 
-/** What a session's nodes brought since the last sample, by their counters. */
+/** What the nodes brought since the last sample, by the counters of a video's sessions. */
 class Rates {
   #before = new Map();
   #seconds = null;
 
   /** Return node id -> bytes per second, and the total; null at the first sample. */
-  sample({ t_s, nodes }) {
-    const elapsed = this.#seconds === null ? 0 : t_s - this.#seconds;
+  sample(sessions, now_s) {
+    const elapsed = this.#seconds === null ? 0 : now_s - this.#seconds;
     const rates = new Map();
     let total = 0;
-    for (const node of nodes) {
-      const gained = node.received_bytes - (this.#before.get(node.id) ?? 0);
-      this.#before.set(node.id, node.received_bytes);
-      if (elapsed > 0) {
-        rates.set(node.id, gained / elapsed);
+    for (const session of sessions) {
+      for (const node of session.snapshot.nodes) {
+        const key = `${session.id} ${node.id}`;
+        const gained = node.received_bytes - (this.#before.get(key) ?? 0);
+        this.#before.set(key, node.received_bytes);
+        if (elapsed <= 0) continue;
+        rates.set(node.id, (rates.get(node.id) ?? 0) + gained / elapsed);
         total += gained / elapsed;
       }
     }
-    this.#seconds = t_s;
+    this.#seconds = now_s;
     return elapsed > 0 ? { rates, total } : null;
   }
 }
 
-/** Return the panel: `{side, below, update(session, video, meter), none(text), close}`. */
+/**
+ * Return the panel: `{side, below, update(session, video, meter, beside), none(text), close}`;
+ * `beside`: the other sessions of the same film, of its sound and of other renditions.
+ */
 export function sessionPanel(bitrateOf) {
   const buffer = bufferPart();
   const nodes = nodesPart();
@@ -53,17 +58,18 @@ export function sessionPanel(bitrateOf) {
     h("div", { class: "grid-2" }, chartCard("Buffer, seconds", [["ready", "ready in all"], ["browser", "in the browser"]], buffered), chartCard("Throughput, Mbit/s", [["nodes", "from all nodes"], ["needs", "the film needs"]], flow)),
     h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", { text: "What happened" }), h("span", { class: "aside", text: "newest first" })), events.element),
   );
-  let rates = new Rates();
+  const rates = new Rates();
   let of = "";
   const parts = [buffer.element, figures, nodes.element];
   return {
     side,
     below,
-    update(session, video, meter) {
+    update(session, video, meter, beside) {
+      const all = [session, ...beside];
+      const now_s = performance.now() / 1000;
       const shot = session.snapshot;
       if (of !== session.id) {
         of = session.id;
-        rates = new Rates();
         events.reset();
       }
       parts.forEach((part) => (part.hidden = false));
@@ -71,13 +77,13 @@ export function sessionPanel(bitrateOf) {
       const ahead = aheadOf(session, video);
       setText(state, stateText(session));
       buffer.update(ahead, shot, video);
-      const flowing = rates.sample(shot);
-      drawFigures(figures, session, meter);
+      const flowing = rates.sample(all, now_s);
+      drawFigures(figures, all, meter);
       nodes.update(shot.nodes, flowing?.rates);
       matrix.update(session.matrix);
       events.update(session.notices, session);
-      buffered.push(shot.t_s, [ahead.total_s, ahead.browser_s]);
-      if (flowing) flow.push(shot.t_s, [(flowing.total * 8) / 1e6, bitrateOf() === null ? null : (bitrateOf() * 8) / 1e6]);
+      buffered.push(now_s, [ahead.total_s, ahead.browser_s]);
+      if (flowing) flow.push(now_s, [(flowing.total * 8) / 1e6, bitrateOf() === null ? null : (bitrateOf() * 8) / 1e6]);
     },
     none(text) {
       setText(state, text);
@@ -115,7 +121,7 @@ function bufferPart() {
     update({ browser_s, total_s }, shot, video) {
       const left = (video.duration || shot.end_s) - video.currentTime;
       const goal = Math.max(1, Math.min(shot.window_s, left));
-      const isAmple = total_s >= left - 0.5 || total_s >= Math.min(10, goal / 2);
+      const isAmple = total_s >= left - 0.5 || total_s >= Math.min(5, goal / 2);
       const tone = isAmple ? "accent" : total_s >= 2 ? "warn" : "bad";
       setText(value, span(Math.max(0, total_s)));
       setText(note, total_s >= left - 0.5 ? "ready to the end" : `of ${span(goal)}; ${span(browser_s)} in the browser`);
@@ -124,9 +130,10 @@ function bufferPart() {
   };
 }
 
-function drawFigures(list, session, meter) {
+function drawFigures(list, sessions, meter) {
   const nowMs = performance.now();
-  const shot = session.snapshot;
+  const sum = (of) => sessions.reduce((total, session) => total + of(session), 0);
+  const cached = sum((session) => session.cached_bytes);
   const stalled = meter.stalledMs(nowMs);
   const stalls = meter.startupMs === null ? UNKNOWN : meter.stalls.length ? `${meter.stalls.length} (${span(stalled / 1000)})` : "none";
   const seek = meter.seeks.length ? span(meter.seeks.at(-1) / 1000) : UNKNOWN;
@@ -134,9 +141,9 @@ function drawFigures(list, session, meter) {
     ["Start", meter.startupMs === null ? UNKNOWN : span(meter.startupMs / 1000), "until the picture moved, by the video element"],
     ["Stalls", stalls, "as the video element reports them", meter.stalls.length ? "bad-text" : "good-text"],
     ["Last seek", seek, "until the picture moved again"],
-    ["From nodes", `${size(session.node_bytes)}${session.cached_bytes ? ` + ${size(session.cached_bytes)} kept` : ""}`, "what came from nodes, and what was still on this disk"],
-    ["To players", size(session.player_bytes), "everything that went to players"],
-    ["Taken over", number(shot.takeovers), "late pieces an idle node finished"],
+    ["From nodes", `${size(sum((session) => session.node_bytes))}${cached ? ` + ${size(cached)} kept` : ""}`, "what came from nodes, and what was still on this disk"],
+    ["To players", size(sum((session) => session.player_bytes)), "everything that went to players"],
+    ["Taken over", number(sum((session) => session.snapshot.takeovers)), "late pieces an idle node finished"],
   ];
   if (!list.children.length) show(list, lines.map(([name, , hint]) => h("div", { title: hint }, h("dt", { text: name }), h("dd"))));
   lines.forEach(([, value, , cls], place) => {

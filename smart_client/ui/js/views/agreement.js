@@ -3,7 +3,7 @@
 import { ask, poll } from "../api.js";
 import { h, keyed, s, setText, show } from "../dom.js";
 import { number, span, UNKNOWN, wallClock } from "../format.js";
-import { unknownCard } from "../words.js";
+import { sentences, unknownCard } from "../words.js";
 
 const ASK_MS = 1000;
 const TRACE_WAIT_S = 2;
@@ -14,7 +14,7 @@ const EVENTS_SHOWN = 60;
 export const title = () => "Agreement";
 
 const KINDS = {
-  sqlite: "The catalogue is one SQLite file beside the coordinator. A write is durable before it is answered; there is nobody to agree with, so there are no messages. While that coordinator is away players go on from the manifests they hold, and uploads wait. To have the nodes themselves decide, start coordinators with --catalogue nodes:URL,URL,… (ChunkPaxos).",
+  sqlite: "The catalogue is one SQLite file beside the coordinator. A write is durable before it is answered; there is nobody to agree with, so there are no messages. While that coordinator is away players go on from the manifests they hold, and uploads wait. To have the nodes themselves decide, start coordinators with `--catalogue nodes:URL,URL,…` (ChunkPaxos).",
   memory: "The catalogue is in one coordinator’s memory and gone when it ends: for tests.",
   etcd: "Coordinators write by compare-and-set to etcd, whose members agree by Raft: one leader orders every write. Its messages are etcd’s own to tell.",
   chunkpaxos: "Every key is a register of its own (one CASPaxos register a key), so keys never wait for each other and there is no leader to lose. A proposer asks the nodes to promise, then to accept; a node is durable before it answers; a majority decides. A proposer that wrote last may skip the promise: a fast round.",
@@ -78,7 +78,8 @@ function agreementParts() {
     element: h("div", { class: "stack" }, verdict, tiles, h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", { text: "Who keeps the catalogue" }), h("span", { class: "aside", text: "asked a moment ago" })), members.element, h("div", { class: "below-table" }, prose)), course, messages),
     update(told) {
       drawVerdict(verdict, told);
-      setText(prose, KINDS[told.catalogue] ?? "");
+      if (prose.dataset.of !== told.catalogue) show(prose, sentences(KINDS[told.catalogue] ?? ""));
+      prose.dataset.of = told.catalogue;
       drawTiles(tiles, told);
       members.update(told.members);
       memberNames = told.members.map((member) => member.name);

@@ -171,6 +171,7 @@ function unplugLine({ id, state, harm }) {
 function combinedText({ missing, combinations, stopping, losing, worst }) {
   if (!stopping) return `Any ${missing} at once: everything plays on.`;
   const example = worst.length ? `, such as ${worst[0].nodes.join(" + ")}` : "";
-  const data = losing ? ` ${losing === combinations ? "All" : losing} of them would lose data if the disks were gone.` : "";
+  const loses = losing === 1 ? "One" : number(losing);
+  const data = losing ? ` ${losing === combinations ? `Each such set of ${missing} would` : `${loses} such ${losing === 1 ? "set" : "sets"} would`} lose data if its disks were gone.` : "";
   return `${stopping === combinations ? `Any ${missing} at once stop something` : `${number(stopping)} of ${number(combinations)} sets of ${missing} stop something${example}`}.${data}`;
 }

@@ -25,10 +25,10 @@ let wish = { text: "", sort: "name" };
 export function open(root) {
   const lead = h("p", { class: "lead" });
   const search = h("input", { class: "input", type: "search", placeholder: "Search by name", "aria-label": "Search by name", value: wish.text });
-  const sort = h("select", { class: "input", "aria-label": "Sort by" }, Object.entries(SORTS).map(([key, [name]]) => h("option", { value: key, text: name, selected: key === wish.sort })));
+  const sort = h("select", { class: "input", "aria-label": "Sort by", id: "sort-by" }, Object.entries(SORTS).map(([key, [name]]) => h("option", { value: key, text: name, selected: key === wish.sort })));
   const panel = uploadPanel();
   const verdict = h("p", { class: "verdict", hidden: true });
-  const tools = h("div", { class: "library-tools" }, search, sort);
+  const tools = h("div", { class: "library-tools" }, search, h("label", { class: "sort-by", for: "sort-by" }, h("span", { class: "muted", text: "Sort by" }), sort));
   const found = h("p", { class: "visually-hidden", role: "status" });
   const list = h("div", { class: "library-list" });
   const table = libraryTable();

@@ -109,7 +109,7 @@ function storageRow(first) {
       const factorNow = video.size ? video.stored_bytes / video.size : null;
       setText(factor, factorNow === null ? UNKNOWN : `${number(factorNow, 2)} ×`);
       setVars(bar, { "--share": Math.min(1, (factorNow ?? 0) / COPIES) });
-      setText(views, `${number(video.views)}${video.views_per_week >= 0.05 ? `, ${number(video.views_per_week, 1)} a week` : ""}`);
+      setText(views, count(video.views, "view"));
       const { tone, text } = lossWords(video.losses_survived);
       show(now, h("span", { class: `chip ${tone}`, text }));
       setText(loss, probability(video.annual_loss));

@@ -26,7 +26,7 @@ export function uploadPanel() {
     input,
   );
   const lines = h("ul", { class: "upload-lines", "aria-label": "Uploads" });
-  const element = h("section", { class: "card upload-panel", id: "upload-panel", "aria-label": "Upload", hidden: true }, h("div", { class: "upload-open" }, drop, choices()), lines);
+  const element = h("section", { class: "card upload-panel", id: "upload-panel", "aria-label": "Upload", hidden: true }, h("div", { class: "upload-open" }, choices(), drop), lines);
   const spoken = h("p", { class: "visually-hidden", role: "status" });
   element.append(spoken);
 
@@ -44,7 +44,7 @@ export function uploadPanel() {
   const endDrops = takeDrops(drop, () => toggle(true));
   const drawLines = keyed(lines, (line) => line.key, uploadLine);
   const draw = () => {
-    const records = linesOf(live.uploads ?? []);
+    const records = linesOf(live.uploads);
     drawLines(records);
     element.hidden = !isOpen && !records.length;
     element.querySelector(".upload-open").hidden = !isOpen;
@@ -78,7 +78,7 @@ function choices() {
     { class: "upload-choices" },
     h("label", { class: "field" }, h("span", { text: "Redundancy" }), select),
     h("fieldset", { class: "checks" }, h("legend", { text: "Also encode" }), boxes.map((box, place) => h("label", {}, box, `${HEIGHTS[place]}p`))),
-    h("p", { class: "muted small", text: "Extra renditions let a slow link play without stalls. They take encoding time and disk." }),
+    h("p", { class: "muted small", text: "An upload starts as soon as a file is chosen or dropped: choose these first. Extra renditions let a slow link play without stalls; they take encoding time and disk." }),
   );
 }
 
@@ -106,14 +106,19 @@ function takeDrops(drop, expand) {
 // Uploads that were under way while this page looked: only of these is the end worth a line.
 const seenUnderWay = new Set();
 
+// What was stored stays stored: it is shown on while the gateway does not answer.
+let stored = [];
+
 /** One line per upload under way, or ended before our eyes, and per file that was not taken. */
-function linesOf(statuses) {
+function linesOf(told) {
+  if (told) stored = told.filter((status) => status.state === "done");
+  const statuses = told ?? stored;
   for (const status of statuses) if (status.state !== "done") seenUnderWay.add(status.id);
   const known = new Set(statuses.map((status) => status.id));
   const fresh = [...uploads.sendings.values()].filter((sending) => !known.has(sending.id) && sending.state !== "cancelled");
   return [
     ...uploads.refused.map((refusal, place) => ({ key: `refused ${refusal.name} ${place}`, refusal })),
-    ...fresh.map((sending) => ({ key: sending.id, sending, status: { id: sending.id, name: sending.file.name, size: sending.file.size, offset: sending.offset, state: "receiving", nodes: {} } })),
+    ...fresh.map((sending) => ({ key: sending.id, sending, status: { id: sending.id, name: sending.file.name, size: sending.file.size, offset: sending.offset, state: sending.state === "sent" ? "sent" : "receiving", nodes: {} } })),
     ...statuses.filter((status) => seenUnderWay.has(status.id) || uploads.sendings.has(status.id)).map((status) => ({ key: status.id, status, sending: uploads.sendings.get(status.id) })),
   ];
 }
@@ -132,6 +137,8 @@ function progressOf({ status, sending }) {
       const left = speed ? `, ${span((status.size - offset) / speed)} left` : "";
       return { share, tone: "", text: `Sending: ${done}${speed ? `, ${size(speed)}/s` : ""}${left}` };
     }
+    case "sent":
+      return { share: 1, tone: "warn", text: `Sent: ${size(status.size)}. How far it is stored is not known now.` };
     case "storing":
     case "ladder": {
       const share = status.total_bytes ? status.stored_bytes / status.total_bytes : 0;
@@ -175,6 +182,7 @@ function uploadLine(first) {
       setVars(bar, { "--share": share, "--tone": tone ? `var(--${tone})` : "var(--accent)" });
       bar.setAttribute("aria-valuenow", Math.round(share * 100));
       element.status = record.status;
+      end.hidden = record.status.state === "sent"; // there is nobody to tell
       again.hidden = record.status.state !== "failed";
       play.hidden = record.status.state !== "done";
       play.href = `#/watch/${encodeURIComponent(record.status.name)}`;

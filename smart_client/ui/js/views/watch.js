@@ -22,9 +22,10 @@ export function open(root, { argument: name, query }) {
   const bar = h("div", { class: "film-bar" });
   const panel = sessionPanel(() => bitrate);
   const keyList = keysPart();
+  const others = othersPart(name);
   root.append(
     h("div", { class: "page-head" }, h("div", {}, h("a", { class: "back", href: "#/library" }, icon("back"), "Library"), h("h1", { text: name }), facts)),
-    h("div", { class: "watch" }, h("div", { class: "watch-film" }, stage, notice, bar, othersPart(name), keyList.element), panel.side),
+    h("div", { class: "watch" }, h("div", { class: "watch-film" }, stage, notice, bar, others, keyList.element), panel.side),
     panel.below,
   );
   panel.none("opening …");
@@ -48,6 +49,7 @@ export function open(root, { argument: name, query }) {
     (error) => {
       show(stage);
       show(notice, unknownCard(error, null));
+      if (error.status === 404) others.remove(); // there is no address to open elsewhere
       panel.none("no session");
     },
   );
@@ -139,7 +141,10 @@ function follow(name, film, truth, panel) {
     else if (!document.hidden) {
       try {
         const session = await ask("GET", under("/api/v1/sessions/by-video", name), undefined, { timeoutMs: 5000 });
-        if (!stopped) panel.update(session, film, truth.meter);
+        const isLadder = live.sessions?.some((each) => each.video === name && each.id !== session.id);
+        const open = isLadder ? await ask("GET", "/api/v1/sessions", undefined, { timeoutMs: 5000 }) : [];
+        const beside = open.filter((each) => each.video === name && each.id !== session.id);
+        if (!stopped) panel.update(session, film, truth.meter, beside);
       } catch (error) {
         if (!stopped) panel.none(error.isGatewayAway ? "the gateway does not answer" : "no session yet");
       }
