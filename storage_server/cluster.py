@@ -171,11 +171,16 @@ class LocalCluster:
         return asyncio.run(self._view(wait_s=0.0))
 
     def slow(self, names: Sequence[str], limits: dict[str, float | None]) -> None:
-        """Change nodes' limits while they run. Raises: NodeUnreachable, UsageError."""
-        state = self.folder.require()
-        members = [state.member(name) for name in names]
-        for member in members:
-            asyncio.run(_set_limits(member, limits))
+        """Change nodes' limits while they run; they keep them when they are started again.
+
+        Raises: NodeUnreachable, UsageError, DirectoryLocked.
+        """
+        with self._locked():
+            state = self.folder.require()
+            members = [state.member(name) for name in names]
+            for member in members:
+                asyncio.run(_set_limits(member, limits))
+                self._save(structs.replace(member, limits=member.limits | limits))
 
     # -- starting --------------------------------------------------------------------------------
 
@@ -194,6 +199,8 @@ class LocalCluster:
                 self._save(member)
         for member in begun:
             plan = plan.with_member(self._save(wait_until_ready(member, self.folder)))
+            if member.limits:
+                asyncio.run(_set_limits(member, member.limits))
         return plan
 
     @contextlib.contextmanager

@@ -51,6 +51,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     process: ProcessId | None = None  # None: ended on purpose
     options: tuple[str, ...] = ()  # on its command line besides the usual ones
+    limits: dict[str, float | None] = {}  # of a node that is slowed on purpose; set at every start
 
     @property
     def kind(self) -> MemberKind:

@@ -113,6 +113,9 @@ def test_a_cluster_is_started_broken_mended_and_ended(command):
     assert slow["limits"] == {"upload_bytes_per_s": 100_000.0, "delay_s": 0.1}
     limits = f"{mended['nodes'][0]['url']}/v1/admin/limits"
     assert httpx.get(limits, trust_env=False).json() == slow["limits"]
+    command("kill", "node-1")
+    command("start", "node-1")
+    assert httpx.get(limits, trust_env=False).json() == slow["limits"], "a restart keeps them"
     command("slow", "node-1", "--rate", "none", "--delay", "0")
     assert httpx.get(limits, trust_env=False).json() == {"upload_bytes_per_s": None, "delay_s": 0}
 
