@@ -220,7 +220,7 @@ def _add_cluster_commands(cluster: CommandParser) -> None:
         type=int,
         metavar="PORT",
         help="the coordinator's; the nodes have the next ones, the gateway PORT+80. "
-        "Default: free ports",
+        "Default: 8400 for the coordinator if it is free, else free ports; 0: free ports",
     )
     up.add_argument(
         "--gateway", action="store_true", help="also a gateway that serves videos to players"

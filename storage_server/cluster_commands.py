@@ -9,6 +9,7 @@ from redundancy.quantities import parse_size
 from redundancy.terminal import Terminal
 from storage_server.cluster import ClusterView, LocalCluster, MemberView
 from storage_server.cluster_plan import UpWish
+from storage_server.coordinator.config import DEFAULT_LISTEN
 from storage_server.node.config import parse_rate
 from storage_server.processes import ProcessState
 from storage_server.tables import table
@@ -36,7 +37,7 @@ def up(args: argparse.Namespace, terminal: Terminal) -> int:
     view = _cluster(args, terminal).up(wish)
     if not view.started:
         terminal.note("the cluster is up already")
-    return _show(view, terminal, is_asked_to_wait=args.wait)
+    return _show(view, terminal, is_asked_to_wait=args.wait, next_step=_export_line(view))
 
 
 def down(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -104,9 +105,17 @@ def _signal(args: argparse.Namespace, terminal: Terminal, number: signal.Signals
     return ExitCode.PARTIAL if gone and number != signal.SIGKILL else ExitCode.OK
 
 
-def _show(view: ClusterView, terminal: Terminal, *, is_asked_to_wait: bool = True) -> int:
+def _export_line(view: ClusterView) -> str:
+    """Return what to paste so that the other commands find the cluster; empty: they do."""
+    urls = ",".join(each.member.url for each in view.coordinators)
+    return "" if urls == f"http://{DEFAULT_LISTEN}" else f"export SMART_CLIENT_COORDINATOR={urls}"
+
+
+def _show(
+    view: ClusterView, terminal: Terminal, *, is_asked_to_wait: bool = True, next_step: str = ""
+) -> int:
     """Print the cluster; return whether it is as it should be."""
-    terminal.result({"cluster": _as_json(view)}, _as_text(view))
+    terminal.result({"cluster": _as_json(view)}, f"{_as_text(view)}\n{next_step}".rstrip())
     if view.is_healthy or not is_asked_to_wait:
         return ExitCode.OK
     runs = any(each.process is ProcessState.RUNNING for each in view.coordinators)

@@ -33,6 +33,8 @@ CATALOGUES = (SQLITE, CHUNKPAXOS, ETCD)
 # Three tolerate the loss of one; five would tolerate two and cost 10 messages instead of 6.
 KEEPERS_OF_THE_CATALOGUE = 3
 
+USUAL_PORT = 8400  # where clients look for a coordinator
+
 # With the coordinator at its usual 8400, the gateway is at its usual 8480.
 _GATEWAY_PORT_OFFSET = 80
 _COORDINATOR_PORT_OFFSET = 70  # of the second
@@ -51,7 +53,7 @@ class UpWish:
     """What ``up`` should bring about."""
 
     nodes: int | None = None  # None: as many as there are, or five
-    base_port: int | None = None  # the coordinator's; None: free ports
+    base_port: int | None = None  # the coordinator's; None: 8400 if it is free; 0: any free ones
     waits: bool = True  # until the coordinators have heard every node
     gateway: bool = False  # also one for players
     signed_reads: bool = False  # fragments only for those with a grant
@@ -63,6 +65,7 @@ class UpWish:
 
 def planned(state: ClusterState, wish: UpWish, folder: ClusterFolder) -> ClusterState:
     """Return the cluster with all members it is to have. Raises: UsageError, OSError."""
+    _refuse_what_cannot_change(state, wish)
     catalogue = _catalogue(state, wish)
     addresses = _Addresses(wish.base_port, are_fixed=catalogue != SQLITE)
     options = _read_options(state, wish, folder)
@@ -82,6 +85,24 @@ def planned(state: ClusterState, wish: UpWish, folder: ClusterFolder) -> Cluster
         etcd=tuple(etcd),
         gateway=gateway,
     )
+
+
+def _refuse_what_cannot_change(state: ClusterState, wish: UpWish) -> None:
+    """Raises: UsageError: a wish that only a new cluster could be given."""
+    if state.coordinator is None:
+        return
+    count, port = len(state.nodes), state.coordinator.port
+    hint = "make another one (--dir OTHER), or end this one with its data: cluster down --purge"
+    if wish.nodes is not None and wish.nodes < count:
+        raise UsageError(
+            f"this cluster has {count} nodes: -n {wish.nodes} was not applied", hint=hint
+        )
+    if wish.base_port and wish.base_port != port:
+        raise UsageError(
+            f"this cluster has {count} nodes and its coordinator is at port {port}: "
+            f"--base-port {wish.base_port} was not applied",
+            hint=hint,
+        )
 
 
 def in_order(state: ClusterState) -> list[list[Member]]:
@@ -143,7 +164,9 @@ def _coordinators(
         )
     for number in range(len(found) + 1, count + 1):
         name = COORDINATOR if number == 1 else f"{COORDINATOR}-{number}"
-        url = addresses.url(0 if number == 1 else _COORDINATOR_PORT_OFFSET + number - 2)
+        url = addresses.url(_COORDINATOR_PORT_OFFSET + number - 2)
+        if number == 1:
+            url = addresses.usual() if wish.base_port is None else addresses.url(0)
         found.append(Member(name=name, url=url, options=options))
     return [with_policy(each, wish.policy) for each in found]
 
@@ -193,19 +216,30 @@ class _Addresses:
             return f"http://{_HOST}:{self._base_port + offset}"
         return f"http://{_HOST}:{self._free() if self._are_fixed else 0}"
 
+    def usual(self) -> str:
+        """Return the address that clients ask unless told otherwise, or another if it is taken."""
+        if not _can_be_bound(USUAL_PORT):
+            return self.url(0)
+        self._given.add(USUAL_PORT)
+        return f"http://{_HOST}:{USUAL_PORT}"
+
     def _free(self) -> int:
         """Return a port that is free now, and that the kernel gives to nobody meanwhile."""
         while True:
             port = _CHANCE.randrange(*_PORTS)
-            with contextlib.closing(socket.socket()) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((_HOST, port))
-                except OSError:
-                    continue
-            if port not in self._given:
+            if port not in self._given and _can_be_bound(port):
                 self._given.add(port)
                 return port
+
+
+def _can_be_bound(port: int) -> bool:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 def _runs(member: Member) -> bool:

@@ -9,6 +9,7 @@ from storage_server.coordinator.config import DEFAULT_LISTEN
 from storage_server.node.config import coordinator_urls, read_token
 
 COORDINATOR_VARIABLE = "STORAGE_SERVER_COORDINATOR"
+CLIENT_VARIABLE = "SMART_CLIENT_COORDINATOR"  # of the same user's client, where ours is not set
 TOKEN_FILE_VARIABLE = "STORAGE_SERVER_TOKEN_FILE"
 
 
@@ -25,7 +26,8 @@ class AdminConfig:
 
         Raises: ConfigError, OSError.
         """
-        words = args.coordinator or os.environ.get(COORDINATOR_VARIABLE, "").split()
+        named = os.environ.get(COORDINATOR_VARIABLE) or os.environ.get(CLIENT_VARIABLE, "")
+        words = args.coordinator or named.split()
         return cls(
             coordinators=coordinator_urls(words) or (f"http://{DEFAULT_LISTEN}",),
             token=token_from_args(args),
@@ -45,7 +47,7 @@ def add_admin_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="URL[,URL]",
-        help=f"may be repeated; default: ${COORDINATOR_VARIABLE} or http://{DEFAULT_LISTEN}",
+        help=f"may be repeated; default: ${COORDINATOR_VARIABLE}, ${CLIENT_VARIABLE} or http://{DEFAULT_LISTEN}",
     )
     parser.add_argument(
         "--token-file", metavar="FILE", help=f"the secret; default: ${TOKEN_FILE_VARIABLE}"

@@ -109,7 +109,7 @@ async def _demo(args: argparse.Namespace, terminal: Terminal, screen: Screen) ->
     keep = False
     try:
         began_s = time.monotonic()
-        await cluster.up(args.nodes)
+        await cluster.up(args.nodes, stays=args.keep)
         terminal.note(
             f"[1/5] cluster  {len(cluster.nodes)} nodes and a coordinator on loopback, up in "
             f"{duration_text(time.monotonic() - began_s)}"

@@ -34,9 +34,13 @@ class DemoCluster:
         """The nodes' names, in order."""
         return list(self.pids)
 
-    async def up(self, nodes: int) -> None:
-        """Start a coordinator and nodes, and wait until all are there."""
-        self._take(await self._run("up", "-n", str(nodes)))
+    async def up(self, nodes: int, *, stays: bool = False) -> None:
+        """Start a coordinator and nodes, and wait until all are there.
+
+        Args: stays: it is for later commands too, so it may take the usual ports.
+        """
+        ports = () if stays else ("--base-port", "0")
+        self._take(await self._run("up", "-n", str(nodes), *ports))
 
     async def down(self) -> None:
         """End every process and remove the data. Never fails."""

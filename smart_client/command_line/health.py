@@ -26,6 +26,7 @@ from smart_client import wire
 from smart_client.command_line.common import run_async, settings
 from smart_client.command_line.init import init
 from smart_client.config import ClientConfig
+from smart_client.errors import CoordinatorUnreachable
 from smart_client.library import Library
 from smart_client.narration import duration_text
 from smart_client.player import KNOWN_PLAYERS
@@ -243,7 +244,7 @@ async def _network_checks(config: ClientConfig) -> list[Check]:
         try:
             cluster = await library.coordinator.status()
         except EvenflowError as error:
-            return [Check("coordinator", False, error.message, error.hint)]
+            return [Check("coordinator", False, error.message, _coordinator_hint(config, error))]
         took = duration_text(time.monotonic() - began_s)
         where = ", ".join(config.coordinator)
         checks = [Check("coordinator", True, f"{where} answered in {took} ({cluster.catalogue})")]
@@ -255,6 +256,26 @@ async def _network_checks(config: ClientConfig) -> list[Check]:
                 Check("nodes", False, "none registered", "start one: storage-server node --help")
             )
         return checks
+
+
+def _coordinator_hint(config: ClientConfig, error: EvenflowError) -> str:
+    """Return how to reach a coordinator: the one of a cluster made in this directory, if any."""
+    if not isinstance(error, CoordinatorUnreachable):
+        return error.hint
+    url = _coordinator_made_here()
+    if url and url not in config.coordinator:
+        return f"the cluster in ./.cluster has another: export SMART_CLIENT_COORDINATOR={url}"
+    if url:
+        return "start the cluster in ./.cluster again: storage-server cluster up"
+    return "start one (storage-server cluster up), or point --coordinator at the one there is"
+
+
+def _coordinator_made_here() -> str:
+    try:
+        found = json.loads(Path(".cluster/cluster.json").read_bytes())
+        return str(found["coordinator"]["url"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 async def _node_check(record: wire.NodeRecord, token: str | None) -> Check:

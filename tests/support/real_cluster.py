@@ -44,7 +44,9 @@ class RealCluster:
         return run("storage_server", "cluster", *words, "--dir", str(self.directory), "--json")
 
     def up(self, count: int = 5, *options: str) -> None:
-        done = self.storage_server("up", "-n", str(count), *options, *self._wished(options))
+        done = self.storage_server(
+            *("up", "-n", str(count), "--base-port", "0"), *options, *self._wished(options)
+        )
         assert done.code == 0, done
         self._take(done.json["cluster"])
 

@@ -88,6 +88,13 @@ def test_the_coordinator_can_be_named_in_the_environment(capsys, monkeypatch):
     assert "http://127.0.0.1:1" in capsys.readouterr().err
 
 
+def test_the_client_s_coordinator_serves_where_no_other_is_named(capsys, monkeypatch):
+    monkeypatch.delenv("STORAGE_SERVER_COORDINATOR", raising=False)
+    monkeypatch.setenv("SMART_CLIENT_COORDINATOR", "http://127.0.0.1:1")
+    assert main(["admin", "node", "list"]) == ExitCode.TEMPORARY
+    assert "http://127.0.0.1:1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["coordinator"], ["node"]], ids=["coordinator", "node"])
 def test_an_open_address_without_a_secret_is_a_configuration_error(words, tmp_path, capsys):
     code = main([*words, "--data", str(tmp_path), "--listen", "0.0.0.0:0"])

@@ -37,7 +37,9 @@ class Command:
         return json.loads(printed.getvalue())
 
     def words(self, action: str, *rest: str) -> list[str]:
-        return [action, "--dir", str(self.directory), "--json", *rest]
+        # Tests run beside each other, so none takes the usual port.
+        ports = ("--base-port", "0") if action == "up" else ()
+        return [action, "--dir", str(self.directory), "--json", *ports, *rest]
 
     def status(self, exit_code: int = ExitCode.OK) -> dict:
         return self("status", exit_code=exit_code)["cluster"]
@@ -92,6 +94,10 @@ def test_a_cluster_is_started_broken_mended_and_ended(command):
 
     again = command("up")["cluster"]
     assert again == {**cluster, "started": []}
+    for words, refused in ((("-n", "1"), "-n 1"), (("--base-port", "9000"), "--base-port 9000")):
+        message = command("up", *words, exit_code=ExitCode.USAGE)["error"]["message"]
+        assert "has 2 nodes" in message
+        assert f"{refused} was not applied" in message
 
     command("kill", "node-1")
     broken = command.status(ExitCode.PARTIAL)
