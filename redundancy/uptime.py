@@ -14,7 +14,7 @@ HALF_LIFE_S = 30 * 86_400.0
 
 # What is assumed before anything is known, and how many seconds of watching it weighs.
 ASSUMED_SHARE = 0.97
-_ASSUMED_WEIGHT_S = 7 * 86_400.0
+ASSUMED_WEIGHT_S = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +47,5 @@ class Uptime:
     @property
     def expected(self) -> float:
         """The share to count on."""
-        up_s = self.up_s + ASSUMED_SHARE * _ASSUMED_WEIGHT_S
-        return up_s / (self.watched_s + _ASSUMED_WEIGHT_S)
+        up_s = self.up_s + ASSUMED_SHARE * ASSUMED_WEIGHT_S
+        return up_s / (self.watched_s + ASSUMED_WEIGHT_S)

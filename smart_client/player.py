@@ -13,6 +13,11 @@ from smart_client.stream import StreamReader, VideoStream
 # In this order the first one found is used.
 KNOWN_PLAYERS = ("mpv", "vlc", "ffplay")
 
+# What is left where no player can be started here; the address it would have had is gone with us.
+_OTHER_WAYS = (
+    "smart-client serve, then open http://127.0.0.1:8480/v/NAME in a browser; or use --player none"
+)
+
 # The measuring player looks this often at what it should have played by now.
 POLL_S = 0.1
 
@@ -30,14 +35,14 @@ def player_command(wish: str, url: str) -> list[str]:
         if found is None:
             raise PlayerProblem(
                 f"no player found (looked for {', '.join(KNOWN_PLAYERS)})",
-                hint=f"open {url} in a browser, or use --player none",
+                hint=_OTHER_WAYS,
             )
         wish = found
     words = shlex.split(wish)
     if not words or shutil.which(words[0]) is None:
         raise PlayerProblem(
             f"player '{wish}' is not installed or not on the PATH",
-            hint=f"open {url} in a browser, or use --player none",
+            hint=_OTHER_WAYS,
         )
     if any("{url}" in word for word in words):
         return [word.replace("{url}", url) for word in words]

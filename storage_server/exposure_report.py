@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from redundancy.errors import ExitCode
 from redundancy.exposure import Chance, Exposure, Harm, Pieces
 from redundancy.tables import table
-from redundancy.uptime import ASSUMED_SHARE, Uptime
+from redundancy.uptime import ASSUMED_SHARE, ASSUMED_WEIGHT_S, Uptime
 from smart_client.storage_report import (
     CombinedExposure,
     ExposureReport,
@@ -74,7 +74,7 @@ def overview(told: Whereabouts, uptime: Mapping[str, float]) -> Answer:
     for size in sizes:
         lines += _combined_lines(size, harms[size], harms.get(size - 1, []) if size > 1 else [])
     if exposure.nodes:
-        lines += ["", _expected_line(total, each, uptime)]
+        lines += ["", _expected_line(total, each, uptime, told)]
     payload = {
         "videos": len(exposure.videos),
         "nodes": [{"id": node, "state": state} for node, state in states.items()],
@@ -235,16 +235,30 @@ def _news(bad: Sequence[Harm], smaller: Sequence[Harm]) -> list[Harm]:
     return sorted(filter(is_news, bad), key=lambda each: (-len(each.lost), -len(each.stopped)))
 
 
-def _expected_line(total: Chance, each: Mapping[str, Chance], uptime: Mapping[str, float]) -> str:
+def _expected_line(
+    total: Chance, each: Mapping[str, Chance], uptime: Mapping[str, float], told: Whereabouts
+) -> str:
     shares = sorted(set(uptime.values()))
     up = f"{shares[0]:.2%}" if len(shares) == 1 else f"{min(shares):.2%} to {max(shares):.2%}"
-    line = f"with nodes up {up} of the time, each by itself: {_chance(total)} of {len(each)} videos"
+    up_text = f"{up} of the time"
+    if uptime == expected_uptimes(told):
+        up_text += _assumed(max((node.watched_s for node in told.nodes), default=0.0))
+    line = f"with nodes up {up_text}, each by itself: {_chance(total)} of {len(each)} videos"
     line += " cannot be played at a random moment"
     worst = max(each, key=lambda name: each[name].high, default=None)
     if worst is None or not each[worst].high:
         return line
     hours = each[worst].high * 365.25 * 24
     return f"{line}; the worst, {worst}, {hours:.1f} hours a year"
+
+
+def _assumed(watched_s: float) -> str:
+    """Return how much of an uptime is no measurement; empty where most of it is one."""
+    if not watched_s:
+        return " (assumed: nothing was measured yet)"
+    if watched_s < ASSUMED_WEIGHT_S:
+        return " (mostly assumed: no node was watched for a week yet)"
+    return ""
 
 
 def _chance(chance: Chance) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
 
+from redundancy.errors import UsageError
 from redundancy.quantities import size_text
 from redundancy.terminal import Terminal
 from smart_client.command_line.common import run_async, settings
@@ -92,13 +93,20 @@ async def _play_measured(
     async with record.library(config) as library:
         stream = await library.open_stream(asked.video, config, rendition=asked.rendition)
         try:
-            offset = stream.session.state.timeline.offset_at(start_s) if start_s else 0
+            timeline = stream.session.state.timeline
+            if start_s and start_s >= timeline.end_s:
+                raise UsageError(
+                    f"--start {clock(start_s)} is not within '{asked.video}'",
+                    hint=f"it is {clock(timeline.end_s)} long",
+                )
+            offset = timeline.offset_at(start_s) if start_s else 0
             player = MeasuringPlayer(stream, offset=offset)
             played = asyncio.create_task(player.run(patience_s=config.patience_s))
             await show_while(played, stream, screen, reader=player.reader)
-            return session_facts(
-                stream.snapshot(player.reader), stream, sha256=player.played.sha256
-            )
+            shot = stream.snapshot(player.reader)
+            facts = session_facts(shot, stream, sha256=player.played.sha256)
+            facts["played_s"] = round(max(0.0, shot.position_s - timeline.time_at(offset)), 3)
+            return facts
         finally:
             await stream.close()
 

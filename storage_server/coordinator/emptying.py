@@ -110,9 +110,9 @@ class NodeEmptier:
                 detail={"videos": self._names_of(unreadable)},
             )
         if stuck:
-            counts = self._members.counts()
+            others = self._members.ready_without(node)
             raise CannotEmptyNode(
-                f"node {node} cannot be removed without loss: the {counts.ready} other nodes that "
+                f"node {node} cannot be removed without loss: the {others} other nodes that "
                 "are up and have room cannot take its fragments; nothing was changed",
                 hint="add a node first, or delete the videos named",
                 detail={"videos": self._names_of(stuck)},

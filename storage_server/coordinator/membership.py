@@ -294,6 +294,11 @@ class Membership:
         ready = sum(map(self._is_ready, self._records))
         return NodeCounts(ready=ready, known=len(self._records))
 
+    def ready_without(self, node: str) -> int:
+        """Return how many nodes there are to choose from besides one."""
+        self.advance()
+        return sum(self._is_ready(each) for each in self._records if each != node)
+
     def without_beats(self) -> Sequence[wire.NodeRecord]:
         """Return the nodes with an address that send no heartbeats: somebody must ask them."""
         now_s = self._clock()

@@ -9,7 +9,13 @@ from smart_client import wire
 from smart_client.errors import InvalidRequest
 from smart_client.whereabouts import ShapeRecord, VideoShapes, Whereabouts
 from storage_server.exposure import uptime_of
-from storage_server.exposure_report import answer_for, exposure_of, overview, summary
+from storage_server.exposure_report import (
+    answer_for,
+    expected_uptimes,
+    exposure_of,
+    overview,
+    summary,
+)
 from support.running_cluster import in_a_cluster, upload
 
 NAMES = ("attic", "cellar", "garage", "hub")
@@ -58,6 +64,13 @@ def test_the_screen_says_for_each_node_what_stops_and_what_is_lost():
         "with nodes up 90.00% of the time, each by itself: 0.13 of 2 videos cannot be played at a "
         "random moment; the worst, single, 876.6 hours a year",
     ]
+
+
+def test_an_uptime_that_nobody_measured_is_said_to_be_assumed():
+    assert (
+        "up 97.00% of the time (assumed: nothing was measured yet), each"
+        in overview(told(), expected_uptimes(told())).text
+    )
 
 
 def test_what_is_away_or_gone_already_is_said_first_and_is_no_news():
