@@ -14,12 +14,10 @@ from smart_client.errors import InvalidRequest, RenditionNotFound
 
 WIRE_VERSION = 1
 
-# One catalogue register holds the placement of this many consecutive chunks: about ten minutes of
-# video. Fewer registers make agreement cheap, larger ones make each compare-and-set heavier.
+# Chunks whose placement one register holds: ten minutes of video. More make each change heavier.
 GROUP_CHUNKS = 64
 
-# A name is a path segment, a file name and a shell word: letters of any script, digits and a few
-# signs, no separators, no leading dot or dash.
+# A path segment, a file name and a shell word: no separators, no leading dot or dash.
 NAME_PATTERN = r"^[^\W_][\w .,@+()\[\]'!&=-]{0,199}\Z"
 NODE_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 
@@ -205,6 +203,7 @@ class Heartbeat(_Base, frozen=True, kw_only=True):
     fragments: Count = 0
     requests_in_flight: Count = 0
     status: str = "ok"  # ok, warn, full, read-only
+    reason: str = ""  # why it is not ok; older nodes do not say
 
 
 class NodeStatus(_Base, frozen=True, kw_only=True):
@@ -218,6 +217,7 @@ class NodeStatus(_Base, frozen=True, kw_only=True):
     fragments: Count = 0
     requests_in_flight: Count = 0
     status: str = ""
+    reason: str = ""  # of that status
     uptime: float | None = None  # share of the time it answered, faded; None: never watched
     watched_s: Seconds = 0.0  # for how long that was watched, faded
 
@@ -376,7 +376,8 @@ class ClusterStatus(_Base, frozen=True, kw_only=True):
     catalogue: str  # sqlite, etcd, chunkpaxos or memory
     uptime_s: Seconds
     nodes: tuple[NodeStatus, ...]
-    videos: Count
+    videos: Count  # that are whole
+    uploading: Count = 0  # not whole yet, or never: their upload broke off
     stored_bytes: Count  # of fragments, by the catalogue
     video_bytes: Count  # of the videos themselves
     unplayable: tuple[str, ...] = ()  # some chunk has fewer than k fragments on live nodes

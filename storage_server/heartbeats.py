@@ -79,4 +79,5 @@ def beat_of(facts: HeartbeatFacts) -> wire.Heartbeat:
         fragments=facts.fragments,
         requests_in_flight=facts.load,
         status=facts.status,
+        reason=facts.reason,
     )

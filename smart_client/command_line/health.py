@@ -36,6 +36,7 @@ from smart_client.transport.nodes import NodeConnections
 Answer = TypeVar("Answer")
 
 WATCH_INTERVAL_S = 2.0
+URL_COLUMNS = 110  # from so many on the table of nodes has room for addresses
 CHECK_TIMEOUT_S = 3.0
 GATEWAY_TIMEOUT_S = 0.5
 
@@ -64,7 +65,7 @@ def status(args: argparse.Namespace, terminal: Terminal) -> int:
                 console.print(repair)
             if gateway is not None:
                 console.print(gateway_text(gateway))
-            console.print(_node_table(cluster))
+            console.print(node_table(cluster, console.width))
         if not args.watch:
             return code
         time.sleep(WATCH_INTERVAL_S)
@@ -75,6 +76,8 @@ def cluster_verdict(cluster: wire.ClusterStatus) -> tuple[str, ExitCode]:
     down = [node.record.id for node in cluster.nodes if node.state != "up"]
     count = "1 video" if cluster.videos == 1 else f"{cluster.videos} videos"
     videos = f"{count}, {size_text(cluster.stored_bytes)} on disk"
+    if cluster.uploading:
+        videos += f", {cluster.uploading} not completely uploaded"
     if cluster.unplayable:
         names = ", ".join(cluster.unplayable[:5])
         return (
@@ -137,15 +140,19 @@ def repair_text(cluster: wire.ClusterStatus) -> str:
     return f"KEEPER  {'; '.join(parts)}.  see: storage-server admin keeper status"
 
 
-def _node_table(cluster: wire.ClusterStatus) -> Table:
+def node_table(cluster: wire.ClusterStatus, width: int) -> Table:
+    """Return every node in a line; addresses only where there is room (`doctor` names them too)."""
     table = Table(box=None, pad_edge=False)
-    for name in ("NODE", "STATE", "SEEN", "USED", "CAPACITY", "FRAGMENTS", "LOAD", "NOTE", "URL"):
+    names = ["NODE", "STATE", "SEEN", "USED", "CAPACITY", "FRAGMENTS", "LOAD", "NOTE"]
+    if width >= URL_COLUMNS:
+        names.append("URL")
+    for name in names:
         right = name in ("SEEN", "USED", "CAPACITY", "FRAGMENTS", "LOAD")
         # An address is folded rather than cut, so that it can be copied.
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for node in cluster.nodes:
         seen = "never" if node.seen_s_ago is None else duration_text(node.seen_s_ago)
-        table.add_row(
+        cells = (
             node.record.id,
             node.state,
             seen,
@@ -153,10 +160,18 @@ def _node_table(cluster: wire.ClusterStatus) -> Table:
             size_text(node.record.capacity_bytes),
             str(node.fragments),
             str(node.requests_in_flight),
-            "" if node.status in ("", "ok") else node.status,
+            _note(node.status, node.reason),
             " ".join(node.record.urls),
         )
+        table.add_row(*cells[: len(names)])
     return table
+
+
+def _note(status: str, reason: str) -> str:
+    """Say what is wrong with a node and why; nothing if all is well."""
+    if status in ("", "ok"):
+        return ""
+    return f"{status}: {reason}" if reason else status
 
 
 # -- doctor --------------------------------------------------------------------------------------
@@ -291,7 +306,8 @@ async def _node_check(record: wire.NodeRecord, token: str | None) -> Check:
     finally:
         await connection.close()
     state = str(health.get("status", "?"))
-    return Check(record.id, state in ("ok", "warn"), f"{where} {duration_text(rtt_s)}, {state}")
+    note = _note(state, str(health.get("reason", ""))) or state
+    return Check(record.id, state in ("ok", "warn"), f"{where} {duration_text(rtt_s)}, {note}")
 
 
 async def _within(ask: Callable[[], Awaitable[Answer]]) -> Answer:

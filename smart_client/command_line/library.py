@@ -217,11 +217,11 @@ def rm(args: argparse.Namespace, terminal: Terminal) -> int:
         return freed
 
     freed = run_async(work())
-    verb = "would free" if args.dry_run else "freed"
+    verb = "would be freed:" if args.dry_run else "will be freed as nodes compact their disks:"
     terminal.result(
         {"v": 1, "dry_run": args.dry_run, "freed": [_plain(each) for each in freed]},
         "\n".join(
-            f"{each.name}: {verb} {size_text(each.stored_bytes)} in {each.fragments} fragments"
+            f"{each.name}: {size_text(each.stored_bytes)} {verb} {each.fragments} fragments"
             for each in freed
         ),
     )

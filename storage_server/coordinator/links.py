@@ -155,6 +155,7 @@ def _as_heartbeat(record: wire.NodeRecord, health: Mapping[str, Any]) -> wire.He
                 "free_bytes": health.get("free_bytes", 0),
                 "fragments": health.get("fragments", 0),
                 "status": health.get("status", "ok"),
+                "reason": health.get("reason", ""),
             }
         ),
         wire.Heartbeat,

@@ -259,6 +259,7 @@ class Membership:
             fragments=said.fragments,
             requests_in_flight=said.requests_in_flight,
             status=status.status or said.status,
+            reason="" if status.status else said.reason,
         )
 
     def uptime(self, node: str) -> float | None:

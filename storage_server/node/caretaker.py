@@ -176,7 +176,12 @@ class Caretaker:
         """Compact what is worth it now."""
         while not self._store.facts().read_only_reason:
             plan = await asyncio.to_thread(self._compactor.choose, self._limits.dead_share_min)
-            if plan is None or not await self._compactor.compact(plan):
+            if plan is None:
+                await self._give_way()
+                if await self._compactor.release_newest(self._limits.dead_share_min):
+                    continue
+                return
+            if not await self._compactor.compact(plan):
                 return
             self.superblocks_compacted += 1
 

@@ -1,5 +1,6 @@
 """Giving back the space of deleted fragments, one superblock at a time.
 
+    newest, dead enough -> sealed; another is begun
     sealed, dead enough -> each live record: read, verified, written again at the end
                         -> each tombstone that an older superblock still needs: written again
                         -> the file is removed
@@ -27,6 +28,10 @@ log = logging.getLogger(__name__)
 
 # Below this the copying costs more than the space is worth: 2.3 bytes written for each one won.
 DEAD_SHARE_MIN = 0.3
+
+# The newest superblock is sealed early for this part of a full one: 64 MiB of 1 GiB. Tombstones are
+# dead too: for less, each few deletes would begin a file.
+NEWEST_DEAD_PART = 16
 
 # What is written at once. A put that comes meanwhile waits for it: 40 ms on a disk of 100 MB/s.
 STEP_BYTES = 4 * 1024 * 1024
@@ -132,6 +137,23 @@ class Compactor:
                 return plan
             # Else tombstones that are still needed would be copied round and round.
             self._hopeless[superblock.number] = state
+
+    async def release_newest(self, dead_share_min: float = DEAD_SHARE_MIN) -> bool:
+        """Seal the newest superblock if it is worth compacting; return whether it was.
+
+        Raises: StoreFull, NodeBusy, StoreReadOnly.
+        """
+        newest = next(reversed(self._store.superblocks()), None)
+        if (
+            newest is None
+            or newest.is_sealed
+            or newest.dead_bytes < self._store.superblock_bytes // NEWEST_DEAD_PART
+            or dead_share(newest) < dead_share_min
+            or newest.live_space_bytes + 2 * FILE_HEADER_BYTES > self._store.facts().free_bytes
+        ):
+            return False
+        await self._writer.run(self._store.seal_active)
+        return True
 
     async def compact(self, plan: CompactionPlan) -> bool:
         """Empty a sealed superblock and remove it; return whether it went.

@@ -28,6 +28,7 @@ class HeartbeatFacts:
     load: int  # requests under way
     status: str  # ok, warn, full or read-only
     uptime_s: float
+    reason: str = ""  # why the status is not ok
 
 
 Heartbeat = Callable[[HeartbeatFacts], Awaitable[None]]

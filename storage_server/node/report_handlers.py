@@ -77,6 +77,7 @@ class ReportHandlers:
                 "damaged": facts.damaged,
                 "bad": len(node.store.bad()),
                 "read_only_reason": facts.read_only_reason,
+                "reason": facts.reason,
                 "uptime_s": round(node.clock() - node.started_s, 3),
                 "version": __version__,
             }

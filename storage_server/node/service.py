@@ -66,6 +66,7 @@ class RunningNode:
             fragments=facts.fragments,
             load=node.load,
             status=facts.status,
+            reason=facts.reason,
             uptime_s=node.clock() - node.started_s,
         )
 

@@ -123,6 +123,17 @@ class StoreFacts:
             return "full"
         return "warn" if self.fullness >= WARN_FULLNESS or self.damaged else "ok"
 
+    @property
+    def reason(self) -> str:
+        """Why the status is not ``ok``; nothing if it is."""
+        parts = [self.read_only_reason] if self.read_only_reason else []
+        if self.fullness >= WARN_FULLNESS or self.is_full:
+            parts.append(f"disk {100 * self.fullness:.0f} % full")
+        if self.damaged:
+            places = "1 damaged place" if self.damaged == 1 else f"{self.damaged} damaged places"
+            parts.append(f"{places} on its disk")
+        return ", ".join(parts)
+
 
 class ChunkStore(ABC):
     """Keeps fragments by the SHA-256 of their bytes.

@@ -8,6 +8,7 @@ the store runs in one thread; any thread may read.
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from redundancy.errors import EvenflowError
 from storage_server.node.disk import Disk
@@ -145,6 +146,11 @@ class SuperblockStore(ChunkStore):
 
     # For those who look after the superblocks
 
+    @property
+    def superblock_bytes(self) -> int:
+        """What a file grows to."""
+        return self._superblock_bytes
+
     def superblocks(self) -> list[Superblock]:
         """Return the superblocks, oldest first. May be called from any thread."""
         return self._holdings.in_order()
@@ -180,6 +186,17 @@ class SuperblockStore(ChunkStore):
             if found is None if copy.is_tombstone else found == copy.location:
                 self._board(flight, copy.key, copy.data)
         self._land_or_raise(flight)
+
+    def seal_active(self) -> None:
+        """End the newest superblock and begin another, so that the old one can be compacted.
+
+        Raises: StoreFull, NodeBusy, StoreReadOnly.
+        """
+        if self._read_only_reason:
+            raise self._read_only_error()
+        error = self._attempt(self._rotate)
+        if error is not None:
+            raise error
 
     def retire(self, superblock: Superblock) -> None:
         """Remove a superblock that holds nothing any more; who reads from it may go on.
@@ -281,24 +298,28 @@ class SuperblockStore(ChunkStore):
         """Write a flight, then the index; an error is the outcome of all who waited for it."""
         if not flight.records:
             return None
-        error: EvenflowError | None = None
-        try:
-            self._write(flight)
-        except OutOfSpace as full:
-            error = _store_full(str(full))
-        except OutOfDescriptors as short:
-            error = NodeBusy(str(short), hint="nothing was stored; ask again later")
-        except OSError as failure:
-            self._fail(failure)
-            error = StoreReadOnly(
-                f"the disk failed: {failure}; the node is read-only from now on",
-                hint="the write may or may not be stored; ask another node",
-            )
+        error = self._attempt(partial(self._write, flight))
         for position in flight.changed:
             outcomes[position] = error or True
         for position in flight.echoes:
             outcomes[position] = error or False
         return error
+
+    def _attempt(self, change: Callable[[], None]) -> EvenflowError | None:
+        """Change the disk; return what went wrong."""
+        try:
+            change()
+        except OutOfSpace as full:
+            return _store_full(str(full))
+        except OutOfDescriptors as short:
+            return NodeBusy(str(short), hint="nothing was stored; ask again later")
+        except OSError as failure:
+            self._fail(failure)
+            return StoreReadOnly(
+                f"the disk failed: {failure}; the node is read-only from now on",
+                hint="the write may or may not be stored; ask another node",
+            )
+        return None
 
     def _land_or_raise(self, flight: Flight) -> None:
         if self._read_only_reason:
