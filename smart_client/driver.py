@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from functools import partial
+from typing import Final
 
 from redundancy.errors import EvenflowError, InvalidFragment
 from smart_client.chunk_buffers import ChunkBuffers
@@ -26,6 +27,9 @@ from smart_client.transport.nodes import NodeTransport
 from smart_client.wire import ChunkRecord, Manifest
 
 log = logging.getLogger(__name__)
+
+# A timer that fires later than this: the process did not run (a busy machine, a laptop's lid).
+LATE_S: Final = 0.1
 
 # Told after every step: the instant, what happened, and what the session commanded.
 Observer = Callable[[float, Event, Sequence[Command]], None]
@@ -85,6 +89,12 @@ class SessionDriver:
 
     def post(self, event: Event) -> None:
         """Hand an event to the session and carry out what it commands, in order."""
+        if not self._handling and self._timer is not None:
+            late_s = self._loop.time() - self._timer.when()
+            if late_s > LATE_S:
+                self._queue.append(events.WokeLate(late_s))
+                self._timer.cancel()
+                self._timer = None
         self._queue.append(event)
         if self._handling or self._closed:
             return
@@ -144,10 +154,10 @@ class SessionDriver:
             self._timer = None
         wake_s = self.session.next_wakeup_s()
         if wake_s < float("inf") and not self._closed:
-            self._timer = self._loop.call_at(self._origin_s + wake_s, self._tick)
+            at_s = max(self._loop.time(), self._origin_s + wake_s)
+            self._timer = self._loop.call_at(at_s, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
         self.post(events.Tick())
 
     def _carry_out(self, command: Command) -> None:

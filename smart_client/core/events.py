@@ -184,6 +184,12 @@ class ProbeFailed(Event, frozen=True, tag=True, gc=False):
     kind: FailureKind
 
 
+class WokeLate(Event, frozen=True, tag=True, gc=False):
+    """This process did not run when it should have: nobody listened to the nodes meanwhile."""
+
+    late_s: float  # at least so long
+
+
 class PlacementKnown(Event, frozen=True, tag=True, gc=False):
     """A newer manifest says where fragments lie: the chunks of which it says something new.
 
@@ -231,6 +237,7 @@ AnyEvent = (
     | ChunkRejected
     | ProbeAnswered
     | ProbeFailed
+    | WokeLate
     | PlacementKnown
     | PlacementUnknown
     | NodesRemembered

@@ -8,6 +8,9 @@ from smart_client.core.events import FailureKind
 from smart_client.core.node_table import PROBE_INTERVAL_S, NodeState
 from smart_client.core.state import Handlers, SessionState
 
+# So long it may take to read what came while this process did not run.
+CATCH_UP_S: Final = 0.05
+
 # Probes of different nodes are spread over the interval by the golden ratio: no bursts, no seed.
 GOLDEN: Final = 0.6180339887
 
@@ -37,6 +40,7 @@ class NodeDesk:
             events.Connected: self._connected,
             events.ProbeAnswered: self._probe_answered,
             events.ProbeFailed: self._probe_failed,
+            events.WokeLate: self._woke_late,
             events.NodesRemembered: self._remembered,
         }
 
@@ -94,6 +98,12 @@ class NodeDesk:
 
     def _probe_failed(self, event: events.ProbeFailed) -> None:
         self._probe_is_over(self.state.nodes[event.node], event.kind)
+
+    def _woke_late(self, event: events.WokeLate) -> None:
+        """Our own absence is no node's silence: what came meanwhile waits to be read."""
+        for piece in self.state.pieces.values():
+            heard_s = piece.last_byte_s + event.late_s + CATCH_UP_S
+            piece.last_byte_s = min(self.state.now_s, heard_s)
 
     def _probe_is_over(self, node: NodeState, kind: FailureKind = FailureKind.SILENT) -> None:
         node.probing = False

@@ -293,3 +293,17 @@ def test_nodes_do_not_take_a_small_chunk_from_each_other_for_ever(rtts, size) ->
     played(engine)
     assert engine.session.state.counters.pieces <= 3 * 5 + 5
     assert engine.network.now_s < 0.1 + 6 * max(rtts) + 0.3
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_when_we_did_not_run_no_node_was_silent(told) -> None:
+    engine = engine_for(chunk_records(6), [steady(mbit_per_s=0.6) for _ in range(5)])
+    engine.play(limit_s=5.0)
+    session = engine.session
+    now_s = session.state.now_s
+    assert session.state.pieces
+    late_s = now_s + 3.0 - session.next_wakeup_s()
+    happened = [events.WokeLate(late_s), events.Tick()] if told else [events.Tick()]
+    issued = session.handle_all(happened, now_s + 3.0)
+    blamed = [c for c in issued if isinstance(c, commands.Notice) and c.kind == "node_suspect"]
+    assert bool(blamed) is not told
