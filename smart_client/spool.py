@@ -11,6 +11,7 @@ from redundancy.errors import NoSpace
 from redundancy.quantities import size_text
 
 _PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01  # FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
+FULL = (errno.ENOSPC, errno.EDQUOT)  # there is no room
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -53,19 +54,18 @@ class Spool:
                 written = os.pwrite(self._handle, view, offset)
                 view, offset = view[written:], offset + written
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in FULL:
                 raise self._full() from error
             raise
 
     def _full(self) -> NoSpace:
+        if self.path is not None:
+            return no_space_for_file(self.path)
         left = size_text(shutil.disk_usage(self.directory).free)
-        if self.path is None:
-            text = f"no space left for decoded video in {self.directory}"
-            hint = "free some space there, or name another place with --cache-dir"
-        else:
-            text = f"no space left in {self.directory.absolute()} for the file"
-            hint = "free some space there, or name a file on another disk with -o"
-        return NoSpace(f"{text} ({left} free)", hint=hint)
+        return NoSpace(
+            f"no space left for decoded video in {self.directory} ({left} free)",
+            hint="free some space there, or name another place with --cache-dir",
+        )
 
     def read(self, offset: int, size: int) -> bytes:
         """Return ``size`` bytes, fewer only at the end of the file."""
@@ -98,3 +98,13 @@ class Spool:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+def no_space_for_file(path: Path) -> NoSpace:
+    """Return the error of a download whose disk is full."""
+    directory = path.parent.absolute()
+    left = size_text(shutil.disk_usage(directory).free)
+    return NoSpace(
+        f"no space left in {directory} for the file ({left} free)",
+        hint="free some space there, or name a file on another disk with -o",
+    )

@@ -19,7 +19,7 @@ from smart_client.config import ClientConfig
 from smart_client.core.state import SessionConfig
 from smart_client.errors import DeliveredWrongBytes, NameTaken
 from smart_client.library import Library
-from smart_client.spool import Spool
+from smart_client.spool import FULL, Spool, no_space_for_file
 from smart_client.stream import READ_BYTES_MAX
 
 # A download may run this far ahead of what was written out.
@@ -82,7 +82,12 @@ async def _get(
                     size = await _read_all(library, asked, spool, count)
                 else:
                     spool.close()
-                    size = await _save_range(library, asked, part, unfinished)
+                    try:
+                        size = await _save_range(library, asked, part, unfinished)
+                    except OSError as error:
+                        if error.errno in FULL:
+                            raise no_space_for_file(target) from error
+                        raise
         os.replace(unfinished, target)
         on_failure.pop_all()
     return size
