@@ -17,12 +17,16 @@ from smart_client import wire
 from smart_client.command_line.common import byte_progress, run_async, settings
 from smart_client.config import ClientConfig
 from smart_client.dashboard import EventLog
+from smart_client.errors import CoordinatorUnreachable
 from smart_client.ingest.ladder.plan import LadderWish, parse_ladder
 from smart_client.ingest.ladder.storing import LadderOrder, Stored, store_file
 from smart_client.ingest.plan_runner import UploadProgress
+from smart_client.ingest.probe import can_probe
 from smart_client.ingest.upload import UploadResult, check_name
 from smart_client.ladders import ladder_of
 from smart_client.library import Library
+
+_GOES_ON = "run the same command again: it goes on where it stopped"
 
 
 def put(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -42,7 +46,8 @@ def put(args: argparse.Namespace, terminal: Terminal) -> int:
             name = check_name(args.name or path.stem)
             with _Lines(terminal, path.name, events) as lines:
                 work = _put(path, name, args.redundancy, config, order, lines.report)
-                results.append(run_async(work))
+                with _told_how_to_go_on(terminal):
+                    results.append(run_async(work))
         answer = {"v": 1, "videos": [_stored(result) for result in results]}
         if events is not None:
             EventLog.write_to(events, {"v": 1, "type": "result", **answer})
@@ -53,6 +58,20 @@ def put(args: argparse.Namespace, terminal: Terminal) -> int:
             terminal.note(f"{result.video.name}: {note}")
     short = sum(result.missing_fragments for result in results)
     return ExitCode.PARTIAL if short else ExitCode.OK
+
+
+@contextlib.contextmanager
+def _told_how_to_go_on(terminal: Terminal) -> Iterator[None]:
+    """What was stored of an upload that stops is not lost: say so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        terminal.note(_GOES_ON)
+        raise
+    except CoordinatorUnreachable as error:
+        raise CoordinatorUnreachable(
+            error.message, hint=f"{error.hint}; {_GOES_ON}", detail=error.detail
+        ) from error
 
 
 def _ladder_order(args: argparse.Namespace, config: ClientConfig) -> LadderOrder | None:
@@ -228,5 +247,8 @@ def _stored_text(stored: Stored) -> str:
             f"  {stored.missing_fragments} fragments found no node: readable, but with less to "
             "spare\n  next: bring the node back; see `smart-client status`"
         )
-    lines.append(f"  play it: smart-client play {video.name}")
+    if video.media.video_codec or video.media.audio_codec or not can_probe():
+        lines.append(f"  play it: smart-client play {video.name}")
+    else:
+        lines.append(f"  no playable stream found in it; smart-client get {video.name} returns it")
     return "\n".join(lines)

@@ -54,6 +54,11 @@ class Probe:
     media_end: int | None = None  # offset after the last sample, where known
 
 
+def can_probe() -> bool:
+    """Whether there is anything here that reads containers."""
+    return importlib.util.find_spec("av") is not None or shutil.which("ffprobe") is not None
+
+
 def probe_file(path: Path) -> Probe:
     """Look at a file. Raises: OSError if it cannot be read at all."""
     size = path.stat().st_size

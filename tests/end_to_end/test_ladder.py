@@ -187,6 +187,7 @@ def test_what_is_not_there_is_told(gateway: str, cluster: RealCluster, tmp_path:
     done = cluster.client("put", str(plain), "--name", "again", "--ladder", "360", "--json")
     assert done.code == 7, done
     assert "cannot be decoded" in done.json["error"]["message"]
+    assert "again" not in cluster.client("ls").out, "refused before anything was stored"
     packed = fetch(f"{gateway}/hls/clip/360p.m3u8", **{"Accept-Encoding": "gzip"})
     if packed[1].get("Content-Encoding") == "gzip":
         assert gzip.decompress(packed[2]) == fetch(f"{gateway}/hls/clip/360p.m3u8")[2]

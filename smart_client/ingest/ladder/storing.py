@@ -9,7 +9,7 @@ from pathlib import Path
 from smart_client import wire
 from smart_client.errors import NameTaken
 from smart_client.ingest.ladder.make import LadderMaker, LadderResult, make_encoder
-from smart_client.ingest.ladder.plan import LadderWish
+from smart_client.ingest.ladder.plan import LadderWish, plan_ladder
 from smart_client.ingest.plan_runner import UploadProgress
 from smart_client.ingest.upload import Uploader, UploadResult
 from smart_client.library import Library
@@ -61,6 +61,8 @@ async def store_file(
     """
     # Told before anything is sent: a ladder that cannot be encoded here.
     encoder = make_encoder(ladder.encoder) if ladder else None
+    if ladder is not None and encoder is not None:
+        plan_ladder(ladder.wish, await asyncio.to_thread(encoder.look, path))
     uploader = Uploader(library.coordinator, token=library.token, report=report)
     try:
         original = await uploader.put(path, name, redundancy)
