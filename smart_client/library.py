@@ -1,6 +1,7 @@
 """The stored videos as a user of Python sees them: list, open, read, remove."""
 
 import asyncio
+import contextlib
 import difflib
 import logging
 from types import TracebackType
@@ -18,6 +19,9 @@ from smart_client.transport.coordinator import CoordinatorClient
 
 log = logging.getLogger(__name__)
 
+# A view is told again after these pauses: a playback counts once however often it is told.
+VIEW_PAUSES_S = (0.0, 2.0, 10.0, 60.0)
+
 
 class Library:
     """Responsible for everything that starts at a coordinator."""
@@ -30,6 +34,7 @@ class Library:
         )
         self.cache: ChunkCache | None = None  # chunks of earlier sessions; None: none are kept
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -40,6 +45,7 @@ class Library:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closing.set()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self.config.timeout_s)
         await self.coordinator.close()
@@ -113,14 +119,26 @@ class Library:
         """Report a view in the background; a coordinator that is away must not disturb playback."""
 
         async def report() -> None:
-            try:
-                await self.coordinator.count_view(name, view)
-            except EvenflowError as error:
-                log.info("the view was not counted: %s", error.message)
+            for pause_s in VIEW_PAUSES_S:
+                if await self._closes_within(pause_s):
+                    return
+                try:
+                    await self.coordinator.count_view(name, view)
+                except EvenflowError as error:
+                    log.info("the view was not counted: %s", error.message)
+                else:
+                    return
 
         task = asyncio.get_running_loop().create_task(report())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _closes_within(self, pause_s: float) -> bool:
+        if pause_s == 0:
+            return False
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), pause_s)
+        return self._closing.is_set()
 
 
 def session_config(config: ClientConfig) -> SessionConfig:

@@ -144,6 +144,12 @@ async def _store_and_play(stage: Stage) -> dict[str, Any]:
             with contextlib.suppress(VideoNotFound):  # from an earlier demo
                 await library.remove(VIDEO_NAME)
         stored = await Uploader(library.coordinator).put(clip, VIDEO_NAME, "rs:3+2")
+        if stored.missing_fragments:
+            raise DemoVoid(
+                f"{stored.missing_fragments} fragments found no node in time, so two nodes may not "
+                "be broken",
+                hint="this machine is too busy just now; run the demo again",
+            )
         rendition = stored.video.rendition()
         terminal.note(
             f"[3/5] stored   {size_text(rendition.size)} in {stored.chunks} chunks as "

@@ -33,6 +33,14 @@ def groups(cluster: RealCluster, name: str) -> list:
     return answer.json() if answer.status_code == 200 else []
 
 
+def wait_until_announced(cluster: RealCluster, name: str) -> None:
+    """Return when the coordinator has heard of the upload: its fragments are about to be sent."""
+    until_s = time.monotonic() + DEADLINE_S
+    while httpx.get(f"{cluster.coordinator}/v1/videos/{name}", timeout=5).status_code != 200:
+        assert time.monotonic() < until_s, "the upload never began"
+        time.sleep(0.02)
+
+
 @contextlib.contextmanager
 def putting(cluster: RealCluster, path: Path, name: str, *options: str):
     words = ["put", str(path), "--name", name, "--redundancy", "rs:3+2", "--json", *options]
@@ -78,7 +86,7 @@ def test_a_node_that_freezes_under_an_upload_delays_it_by_seconds_at_most(
     part = tmp_path / "part.bin"
     part.write_bytes(film.read_bytes()[: 40 * MEBI])
     with putting(cluster, part, "frozen-put") as process:
-        time.sleep(1.0)
+        wait_until_announced(cluster, "frozen-put")
         cluster.signal(3, signal.SIGSTOP)
         assert process.wait(DEADLINE_S) in (0, 3)
     back = tmp_path / "back"
