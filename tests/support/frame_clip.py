@@ -39,20 +39,23 @@ def make_frame_clip(path: Path, seconds: float, *, bits_per_s: int = 700_000) ->
             out.mux(packet)
 
 
-# In a page: resolves to the number in the frame that is shown next, and that frame's own time.
+# In a page: resolves to the number in the frame that is shown next, and that frame's own time. Both
+# are of one VideoFrame: a busy page draws a later picture than the callback was told of.
 READ_FRAME = """() => new Promise((resolve, reject) => {
   const video = document.querySelector('video');
   setTimeout(() => reject(new Error('no frame was shown for 10 s')), 10000);
-  video.requestVideoFrameCallback((_, frame) => {
+  video.requestVideoFrameCallback(() => {
+    const frame = new VideoFrame(video);
     const canvas = new OffscreenCanvas(BITS, 1);
     const pen = canvas.getContext('2d');
     const step = video.videoWidth / BITS;
     const height = video.videoHeight / 18;
     for (let bit = 0; bit < BITS; bit += 1)
-      pen.drawImage(video, (bit + 0.5) * step, height, 1, 1, bit, 0, 1, 1);
+      pen.drawImage(frame, (bit + 0.5) * step, height, 1, 1, bit, 0, 1, 1);
     const pixels = pen.getImageData(0, 0, BITS, 1).data;
     let number = 0;
     for (let bit = 0; bit < BITS; bit += 1) if (pixels[4 * bit] > 127) number += 1 << bit;
-    resolve([number, frame.mediaTime]);
+    resolve([number, frame.timestamp / 1e6]);
+    frame.close();
   });
 })""".replace("BITS", str(BITS))

@@ -14,9 +14,6 @@ pytestmark = [pytest.mark.real, pytest.mark.browser, pytest.mark.timeout(300)]
 
 FILM = "Night ferry (take 2)"
 
-# It plays on between the clock being read and the picture; another place would be seconds off.
-FRAMES_LATE_MAX = 4
-
 # What each node may send. Without a cap loopback would bring the whole film before anything fails.
 RATE = "2000kbit/s"
 
@@ -63,8 +60,7 @@ def seek_through_failures(running: RealCluster, watched: Watched) -> None:
         watched.wait_until(f"!v.seeking && v.currentTime > {target_s} + 0.2")
         number, at_s = page.evaluate(READ_FRAME)
         assert target_s <= at_s < target_s + 3.0
-        off = abs(number - round(at_s * FRAMES_PER_S))
-        assert off <= FRAMES_LATE_MAX, "the frame on the screen is the right one"
+        assert number == round(at_s * FRAMES_PER_S), "the frame on the screen is the right one"
 
 
 def session_of(page: Any, gateway: Gateway) -> Any:
