@@ -81,7 +81,7 @@ class Disk(Protocol):
         """Return what may still be written to this disk."""
 
     def total_bytes(self) -> int:
-        """Return the disk's size."""
+        """Return the disk's size: what is used of it and what may still be written."""
 
 
 class RealFile:
@@ -216,9 +216,13 @@ class RealDisk:
         return self._free_bytes
 
     def total_bytes(self) -> int:
-        """Return the file system's size."""
+        """Return what is used of this file system and what an ordinary user may still write.
+
+        So ``df`` counts. What is set aside for root or by whoever lends the disk (its free blocks
+        may be far more than the available ones) is no room: counted as size it looks used.
+        """
         facts = os.statvfs(self._folder)
-        return facts.f_blocks * facts.f_frsize
+        return (facts.f_blocks - facts.f_bfree + facts.f_bavail) * facts.f_frsize
 
 
 def _after(buffers: list[memoryview], written: int) -> list[memoryview]:
