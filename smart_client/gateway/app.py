@@ -17,6 +17,7 @@ from smart_client.config import ClientConfig
 from smart_client.errors import VideoNotFound
 from smart_client.gateway.cluster_api import ClusterApi
 from smart_client.gateway.comparisons import ComparisonDesk
+from smart_client.gateway.coordinator_watch import CoordinatorWatch
 from smart_client.gateway.desk import Desk
 from smart_client.gateway.edge import BODY_BYTES_MAX, Edge
 from smart_client.gateway.health_api import HealthApi
@@ -55,11 +56,13 @@ class Gateway:
         self._only_plays = only_plays
         self._serving = contextlib.AsyncExitStack()
         self.pool = StreamPool(self._open_stream, self._current_id)
+        watch = CoordinatorWatch()
         self.desk = Desk(
             config=config,
             library=library,
+            watch=watch,
             pool=self.pool,
-            uploads=UploadDesk(Path(config.cache_dir) / "uploads", library),
+            uploads=UploadDesk(Path(config.cache_dir) / "uploads", library, watch),
             comparisons=ComparisonDesk(state_home() / "comparisons"),
         )
         self.live = Live(self.desk)

@@ -17,8 +17,8 @@ class Desk:
 
     config: ClientConfig
     library: Library
+    watch: CoordinatorWatch
     pool: StreamPool
     uploads: UploadDesk
     comparisons: ComparisonDesk
-    watch: CoordinatorWatch = field(default_factory=CoordinatorWatch)
     began_s: float = field(default_factory=time.monotonic)

@@ -130,11 +130,14 @@ class UploadJob:
     ) -> None:
         """Write what comes; on any end what came is kept, made durable and counted.
 
+        Raises: TooLarge: more came than the file was to have, so none of it is kept;
+            InvalidRequest, NoSpace.
         Whoever ends it waits for that: the next sender's offset must not change under it, and a
         thread must not write to a file that is closed.
         """
         handle = await asyncio.to_thread(os.open, self.spool.data, os.O_WRONLY | os.O_CLOEXEC)
         pending = bytearray()
+        began = self.offset
         try:
             async with asyncio.timeout(silence_s) as limit:
                 async for part in parts:
@@ -147,6 +150,11 @@ class UploadJob:
                         await self._write(handle, pending)
         except TimeoutError as error:
             raise InvalidRequest(f"no byte came for {silence_s:g} s; what came is kept") from error
+        except TooLarge:
+            pending.clear()
+            os.ftruncate(handle, began)
+            self.offset = began
+            raise
         finally:
             try:
                 await _to_the_end(self._finish(handle, pending))
@@ -164,9 +172,7 @@ class UploadJob:
         self._meter.count(len(data), time.monotonic())
 
     async def _finish(self, handle: int, pending: bytearray) -> None:
-        room = self.record.wish.size - self.offset
         if pending:
-            del pending[room:]
             await self._write(handle, pending)
         self.record.changed_ts = time.time()
         await asyncio.to_thread(self.spool.sync, handle, self.offset)

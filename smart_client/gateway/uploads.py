@@ -29,6 +29,7 @@ from smart_client.errors import (
     VideoNotFound,
     WrongOffset,
 )
+from smart_client.gateway.coordinator_watch import CoordinatorWatch
 from smart_client.gateway.edge import TooLarge
 from smart_client.gateway.records import CreateUpload, UploadStatus
 from smart_client.gateway.upload_job import UploadJob
@@ -71,9 +72,10 @@ _OWN_NAME = re.compile(r"[0-9a-f]{16}")
 class UploadDesk:
     """Responsible for all uploads of one gateway."""
 
-    def __init__(self, directory: Path, library: Library) -> None:
+    def __init__(self, directory: Path, library: Library, watch: CoordinatorWatch) -> None:
         self.directory = directory
         self._library = library
+        self._watch = watch
         self._jobs: dict[str, UploadJob] = {}
         self._room = asyncio.Semaphore(STORING_MAX)
         self._creating = asyncio.Lock()
@@ -130,7 +132,8 @@ class UploadDesk:
     async def create(self, wish: CreateUpload) -> tuple[UploadStatus, bool]:
         """Announce an upload, or find the unfinished one; return it and whether it is new.
 
-        Raises: NameTaken: a video, or another file's upload, has the name; NoSpace; GatewayBusy.
+        Raises: NameTaken: a video, or another file's upload, has the name; NoSpace; GatewayBusy;
+            CoordinatorUnreachable.
         """
         self._require_open()
         async with self._creating:
@@ -156,6 +159,9 @@ class UploadDesk:
         self, number: str, offset: int, length: int | None, parts: AsyncIterable[bytes]
     ) -> UploadStatus:
         """Take bytes from ``offset`` on; whatever ends the request, what came is kept.
+
+        But for a request with more bytes than the file was to have: that is another file, and
+        nothing of it is kept.
 
         Args:
             length: how many bytes were announced; None: unknown.
@@ -222,7 +228,7 @@ class UploadDesk:
 
     async def _require_free_name(self, wish: CreateUpload) -> None:
         try:
-            video = await self._library.coordinator.video(wish.name)
+            video = await self._watch.ask(self._library.coordinator.video(wish.name))
         except VideoNotFound:
             return
         if video.state == "ready":

@@ -21,7 +21,6 @@ class UploadsApi:
 
     def __init__(self, desk: Desk) -> None:
         self._uploads = desk.uploads
-        self._watch = desk.watch
 
     def routes(self) -> Sequence[Route]:
         """Return every route."""
@@ -95,7 +94,7 @@ class UploadsApi:
     async def create_upload(self, request: web.Request) -> web.Response:
         """Announce a file."""
         wish = await read_record(request, CreateUpload)
-        status, is_new = await self._watch.ask(self._uploads.create(wish))
+        status, is_new = await self._uploads.create(wish)
         return json_response(status, status=201 if is_new else 200)
 
     async def get_upload(self, request: web.Request) -> web.Response:

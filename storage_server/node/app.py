@@ -18,7 +18,7 @@ from storage_server.node.responses import SERVER_NAME, HttpProblem, problem_resp
 
 log = logging.getLogger(__name__)
 
-_CHUNK_ROUTE = CHUNK_PREFIX + "{key}"
+CHUNK_ROUTE = CHUNK_PREFIX + "{key}"  # what reads and writes of fragments are counted as
 _METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"})
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -140,7 +140,7 @@ class NodeApp:
 
     def _find_route(self, request: web.BaseRequest) -> _Route:
         path = request.rel_url.raw_path
-        route = self._routes.get(_CHUNK_ROUTE if path.startswith(CHUNK_PREFIX) else path)
+        route = self._routes.get(CHUNK_ROUTE if path.startswith(CHUNK_PREFIX) else path)
         if route is None:
             raise HttpProblem(404, "NO_ROUTE", "no such route")
         return route
@@ -152,7 +152,7 @@ def _make_routes(chunks: ChunkHandlers, reports: ReportHandlers) -> dict[str, _R
 
     routes = [
         _Route(
-            _CHUNK_ROUTE,
+            CHUNK_ROUTE,
             {
                 "GET": (Access.READ, chunks.get),
                 "HEAD": (Access.READ, chunks.head),

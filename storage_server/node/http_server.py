@@ -1,5 +1,6 @@
 """The edge of the node: one aiohttp protocol per connection, with the limits set on its socket."""
 
+import asyncio
 import logging
 import socket
 from collections import Counter
@@ -14,6 +15,7 @@ from aiohttp.web_protocol import RequestHandler
 from redundancy.errors import ConfigError
 from storage_server.node.config import NodeLimits, is_loopback
 from storage_server.node.metrics import NodeMetrics
+from storage_server.node.plain_reads import Answer, PlainReads, is_whole_head
 from storage_server.node.responses import SERVER_NAME, HttpProblem, problem_response
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,9 @@ class NodeServer(web.Server):
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         limits: NodeLimits,
         metrics: NodeMetrics,
+        plain_reads: PlainReads | None = None,
     ) -> None:
+        """Args: plain_reads: answers what it can before aiohttp sees it; None: nothing."""
         super().__init__(
             handler,
             access_log=None,
@@ -69,6 +73,7 @@ class NodeServer(web.Server):
         )
         self.limits = limits
         self.metrics = metrics
+        self.plain_reads = plain_reads
         self._open: set[NodeProtocol] = set()
         self._open_by_peer: Counter[str] = Counter()
         self.is_closed = False
@@ -108,15 +113,29 @@ class NodeServer(web.Server):
                 del self._open_by_peer[peer]
 
 
-class NodeProtocol(RequestHandler):
-    """Responsible for one connection: its socket's limits and the answer to what is not HTTP."""
+# What may come while an answer is under way before reading pauses.
+_HELD_BYTES_MAX = 16 * 1024
 
-    __slots__ = ("_peer", "_server")
+
+class NodeProtocol(RequestHandler):
+    """Responsible for one connection: its socket's limits, which of two paths its requests take,
+    and the answer to what is not HTTP.
+
+    A plain read (``plain_reads``) is answered here if nothing is owed: aiohttp waits for a request,
+    and the last bytes it got ended one. All else is aiohttp's, bytes that come meanwhile are held.
+    """
+
+    __slots__ = ("_answer", "_held", "_is_between", "_is_plain", "_peer", "_saw_end", "_server")
 
     def __init__(self, server: NodeServer, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
         self._server = server
         self._peer = ""
+        self._is_plain = False  # not TLS
+        self._is_between = True  # what aiohttp's parser got so far ended with the end of a request
+        self._answer: Answer | None = None
+        self._held = bytearray()
+        self._saw_end = False
 
     def connection_made(self, transport: Any) -> None:
         """Set the socket's limits, or turn the connection away."""
@@ -131,10 +150,74 @@ class NodeProtocol(RequestHandler):
             transport.close()
             return
         limit_socket(transport.get_extra_info("socket"), self._server.limits)
+        self._is_plain = transport.get_extra_info("sslcontext") is None
         super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a plain read at once, hold what comes during one, leave the rest to aiohttp."""
+        if self._answer is not None:
+            self._held += data
+            if len(self._held) > _HELD_BYTES_MAX and self.transport is not None:
+                self.transport.pause_reading()
+            return
+        if self._is_between:
+            if self._answers(data):
+                return
+            self._is_between = is_whole_head(data)
+        super().data_received(data)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Send an answer under way to a reader that will ask no more; else let asyncio close."""
+        self._saw_end = self._answer is not None
+        return self._saw_end
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether aiohttp has answered all it got, and waits."""
+        return self._waiter is not None and not self._waiter.done() and not self._messages
+
+    def _answers(self, data: bytes) -> bool:
+        if not self._is_plain or not self._is_idle or self._close or self._force_close:
+            return False
+        transport, reads = self.transport, self._server.plain_reads
+        if reads is None or not isinstance(transport, asyncio.Transport) or transport.is_closing():
+            return False
+        answer = reads.begin(data, transport, self._go_on)
+        if answer is None:
+            return False
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if not answer.is_over:
+            self._answer = answer
+        return True
+
+    def _go_on(self) -> None:
+        """Take what came during an answer."""
+        self._answer = None
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self.transport is None:
+            return
+        held = bytes(self._held)
+        self._held.clear()
+        if len(held) > _HELD_BYTES_MAX:
+            self.transport.resume_reading()
+        if held:
+            self.data_received(held)
+        if self._saw_end and self._answer is None:
+            if self._is_idle:
+                self.force_close()
+            else:
+                self.close()  # once what was asked for is answered
+
+    def _process_keepalive(self) -> None:
+        if self._answer is not None:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Make room for the next connection."""
+        if self._answer is not None:
+            self._answer.cancel()
+            self._answer = None
         self._server.dismiss(self, self._peer)
         super().connection_lost(exc)
 

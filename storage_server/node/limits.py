@@ -85,6 +85,11 @@ class Pacer:
         """Whether responses are held back at all."""
         return self._bucket is not None
 
+    @property
+    def is_shaped(self) -> bool:
+        """Whether anything at all is slower than it could be."""
+        return self._bucket is not None or self.shaping.delay_s > 0
+
     def reshape(self, shaping: Shaping) -> None:
         """Use other limits from now on, also for responses under way."""
         self.shaping = shaping

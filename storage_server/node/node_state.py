@@ -42,13 +42,21 @@ class NodeState:
     @contextlib.contextmanager
     def one_request(self) -> Iterator[None]:
         """Count a request as under way."""
-        self.load += 1
+        self.begin_request()
         try:
             yield
         finally:
-            self.load -= 1
-            if not self.load:
-                self._went_idle.set()
+            self.end_request()
+
+    def begin_request(self) -> None:
+        """Count one more as under way."""
+        self.load += 1
+
+    def end_request(self) -> None:
+        """Count one less."""
+        self.load -= 1
+        if not self.load:
+            self._went_idle.set()
 
     async def wait_until_idle(self) -> None:
         """Return when no request is under way."""

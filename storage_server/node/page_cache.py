@@ -45,20 +45,16 @@ def is_cached(descriptor: int, offset: int, scratch: memoryview) -> bool:
     length = len(scratch)
     pages = _pages_in_memory(descriptor, offset, length)
     if pages is None:
-        return _read_now(descriptor, offset, scratch)
+        return read_now(descriptor, offset, scratch)
     wanted = (offset + length - 1) // mmap.PAGESIZE - offset // mmap.PAGESIZE + 1
     if pages < wanted:
         return False
     samples = (*range(offset, offset + length, _SAMPLE_EVERY_BYTES), offset + length - 1)
-    return all(_read_now(descriptor, sample, scratch[:1]) for sample in samples)
+    return all(read_now(descriptor, sample, scratch[:1]) for sample in samples)
 
 
-def read_cached(descriptor: int, offset: int, scratch: memoryview) -> bytes | None:
-    """Return ``len(scratch)`` bytes at ``offset`` if that needs no waiting; else None."""
-    return bytes(scratch) if _read_now(descriptor, offset, scratch) else None
-
-
-def _read_now(descriptor: int, offset: int, buffer: memoryview) -> bool:
+def read_now(descriptor: int, offset: int, buffer: memoryview) -> bool:
+    """Fill ``buffer`` from ``offset`` on if that needs no waiting; return whether it is filled."""
     try:
         return os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT) == len(buffer)
     except BlockingIOError:

@@ -20,7 +20,7 @@ from storage_server.node.errors import (
 from storage_server.node.limits import SLICE_BYTES, Pacer
 from storage_server.node.memory_store import MemoryFragment
 from storage_server.node.metrics import NodeMetrics
-from storage_server.node.page_cache import is_cached, read_cached
+from storage_server.node.page_cache import is_cached, read_now
 from storage_server.node.store import StoredFragment
 
 SERVER_NAME = "evenflow-node"
@@ -144,7 +144,7 @@ class SliceSender:
         while start < stop:
             count = await self._pacer.wait_for_turn(stop - start)
             try:
-                async with asyncio.timeout(self._stall_timeout_s + count / _SLOWEST_BYTES_PER_S):
+                async with asyncio.timeout(self.patience_s(count)):
                     data = await self._bring_to_memory(fragment, start, count)
                     if not response.prepared:
                         await response.prepare(request)
@@ -175,27 +175,41 @@ class SliceSender:
 
         Raises: ReadFailed, OSError: the disk did not give them.
         """
-        count = stop - start
-        if fragment.descriptor is not None:
-            scratch = self._scratch[:count]
-            data = read_cached(fragment.descriptor, fragment.offset + start, scratch)
-            if data is not None:
-                return data
-        return await self._read_cold(fragment, start, count)
+        data = self.small_in_memory(fragment, start, stop)
+        return await self.read_cold(fragment, start, stop - start) if data is None else bytes(data)
 
-    async def _bring_to_memory(self, fragment: StoredFragment, start: int, count: int) -> bytes:
-        """Make sure that sending the slice will not wait; return it if it had to be read."""
+    def small_in_memory(self, fragment: StoredFragment, start: int, stop: int) -> memoryview | None:
+        """Return bytes [start, stop) if that needs no wait; they change with the next call here."""
+        if fragment.descriptor is None:
+            return None
+        scratch = self._scratch[: stop - start]
+        is_read = read_now(fragment.descriptor, fragment.offset + start, scratch)
+        return scratch if is_read else None
+
+    def is_in_memory(self, fragment: StoredFragment, start: int, count: int) -> bool:
+        """Whether ``count`` bytes from ``start``, at most a slice, can be sent without a wait."""
         descriptor = fragment.descriptor
-        if descriptor is None:
-            return fragment.read(start, start + count)
-        if is_cached(descriptor, fragment.offset + start, self._scratch[:count]):
-            return b""
-        return await self._read_cold(fragment, start, count)
+        return descriptor is not None and is_cached(
+            descriptor, fragment.offset + start, self._scratch[:count]
+        )
 
-    async def _read_cold(self, fragment: StoredFragment, start: int, count: int) -> bytes:
+    def patience_s(self, count: int) -> float:
+        """Return how long a reader may take for so many bytes."""
+        return self._stall_timeout_s + count / _SLOWEST_BYTES_PER_S
+
+    async def read_cold(self, fragment: StoredFragment, start: int, count: int) -> bytes:
+        """Return ``count`` bytes from ``start``, read by a thread. Raises: ReadFailed, OSError."""
         self._metrics.cold_reads += 1
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, fragment.read, start, start + count)
+
+    async def _bring_to_memory(self, fragment: StoredFragment, start: int, count: int) -> bytes:
+        """Make sure that sending the slice will not wait; return it if it had to be read."""
+        if fragment.descriptor is None:
+            return fragment.read(start, start + count)
+        if self.is_in_memory(fragment, start, count):
+            return b""
+        return await self.read_cold(fragment, start, count)
 
     async def _send_slice(
         self,

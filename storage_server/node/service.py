@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from smart_client.accepting import close_server
 from storage_server.listening import address_errors, bound_socket, url_of
-from storage_server.node.app import NodeApp
+from storage_server.node.app import CHUNK_ROUTE, NodeApp
 from storage_server.node.caretaker import Caretaker
 from storage_server.node.config import NodeConfig, NodeLimits
 from storage_server.node.group_commit import GroupCommit
@@ -24,6 +24,7 @@ from storage_server.node.limits import Budget, Pacer, Shaping
 from storage_server.node.lock import DataFolder
 from storage_server.node.metrics import NodeMetrics
 from storage_server.node.node_state import NodeState
+from storage_server.node.plain_reads import PlainReads
 from storage_server.node.responses import SliceSender
 from storage_server.node.superblock_store import SuperblockStore
 from storage_server.node.tls import HANDSHAKE_TIMEOUT_S, Certificate
@@ -90,7 +91,8 @@ async def running_node(
         bound = stack.enter_context(bound_socket(config.host, config.port))
         node = await _open_node(config, stack, clock)
         app = stack.enter_context(contextlib.closing(NodeApp(node)))
-        server = NodeServer(app.handle, _affordable(config, node), node.metrics)
+        plain_reads = PlainReads(node, CHUNK_ROUTE)
+        server = NodeServer(app.handle, _affordable(config, node), node.metrics, plain_reads)
         with address_errors(config.host, config.port):
             listener = await asyncio.get_running_loop().create_server(
                 server,

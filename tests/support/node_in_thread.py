@@ -89,7 +89,9 @@ class NodeInThread:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=20)
 
     def begin_stop(self):
-        self._loop.call_soon_threadsafe(self._stop.set)
+        """Ask the node to stop; it may have been asked before."""
+        with contextlib.suppress(RuntimeError):  # it has stopped
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     def ask(self, method, path, body=None, **headers) -> Answer:
         """Send one request on a connection of its own; underscores in header names are dashes."""

@@ -6,7 +6,7 @@ import pytest
 
 from storage_server.node import page_cache
 from storage_server.node.disk import RealDisk
-from storage_server.node.page_cache import is_cached, read_cached
+from storage_server.node.page_cache import is_cached, read_now
 
 pytestmark = pytest.mark.real
 
@@ -25,7 +25,7 @@ def file(tmp_path):
     file = RealDisk(tmp_path).create("f")
     file.write([DATA], 0)
     file.sync()
-    if read_cached(file.descriptor, 0, scratch(4096)) is None:
+    if read(file, 0, 4096) is None:
         pytest.skip("this file system cannot tell what is in memory")
     yield file
     file.close()
@@ -33,6 +33,12 @@ def file(tmp_path):
 
 def scratch(length):
     return memoryview(bytearray(length))
+
+
+def read(file, offset, length):
+    """Return the bytes if they can be had without waiting."""
+    buffer = scratch(length)
+    return bytes(buffer) if read_now(file.descriptor, offset, buffer) else None
 
 
 def forgets(file, is_forgotten):
@@ -47,15 +53,15 @@ def forgets(file, is_forgotten):
 def test_what_was_just_written_is_in_memory(file):
     assert is_cached(file.descriptor, 0, scratch(SIZE))
     assert is_cached(file.descriptor, 4095, scratch(2))
-    assert read_cached(file.descriptor, 300, scratch(5000)) == DATA[300:5300]
+    assert read(file, 300, 5000) == DATA[300:5300]
 
 
 def test_what_was_dropped_is_not_in_memory_until_it_is_read(file):
     assert forgets(file, lambda: not is_cached(file.descriptor, 0, scratch(SIZE)))
-    assert forgets(file, lambda: read_cached(file.descriptor, 0, scratch(SIZE)) is None)
+    assert forgets(file, lambda: read(file, 0, SIZE) is None)
     file.read(0, SIZE)
     assert is_cached(file.descriptor, 0, scratch(SIZE))
-    assert read_cached(file.descriptor, 0, scratch(SIZE)) == DATA
+    assert read(file, 0, SIZE) == DATA
 
 
 def test_pages_missing_in_the_middle_are_noticed(file):
@@ -79,4 +85,4 @@ def test_pages_missing_in_the_middle_are_noticed(file):
 
 def test_bytes_behind_the_end_are_not_there(file):
     assert not is_cached(file.descriptor, SIZE - 10, scratch(4096))
-    assert read_cached(file.descriptor, SIZE - 10, scratch(4096)) is None
+    assert read(file, SIZE - 10, 4096) is None
