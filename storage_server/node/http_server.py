@@ -160,7 +160,7 @@ class NodeProtocol(RequestHandler):
             if len(self._held) > _HELD_BYTES_MAX and self.transport is not None:
                 self.transport.pause_reading()
             return
-        if self._is_between:
+        if self._is_between and data:
             if self._answers(data):
                 return
             self._is_between = is_whole_head(data)

@@ -295,9 +295,10 @@ class Answer:
 
     def _is_read(self, reading: asyncio.Task[bytes]) -> None:
         self._reading = None
-        if self.is_over or reading.cancelled():
+        is_read = not reading.cancelled() and reading.exception() is None
+        if self.is_over:
             return
-        if reading.exception() is not None:
+        if not is_read:
             self._fail()
             return
         self._in_memory_stop = min(self._stop, self._start + SLICE_BYTES)
