@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import os
+import re
 import secrets
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -16,10 +18,14 @@ log = logging.getLogger(__name__)
 
 SUMMARY_FILE = "summary.json"
 PAGE_FILE = "report.html"
+
+# As many results are listed, and kept: each is up to a megabyte.
 LISTED_MAX = 20
 
 # A comparison plays minutes of video in seconds; one that takes this long has gone wrong.
 LIMIT_S = 600.0
+
+_OWN_NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
 
 SCHEDULERS = "smart,vstack-score,round-robin"
 
@@ -68,6 +74,7 @@ class ComparisonDesk:
         ]
         trouble = ""
         try:
+            await asyncio.to_thread(self._make_room)
             await asyncio.to_thread(out.mkdir, parents=True)
             process = await asyncio.create_subprocess_exec(
                 *words,
@@ -92,6 +99,14 @@ class ComparisonDesk:
             self._current = msgspec.structs.replace(current, state="failed", error=trouble)
         else:
             self._current = None
+
+    def _make_room(self) -> None:
+        """Remove all but the latest results; nothing that was not made here."""
+        if not self.directory.is_dir():
+            return
+        ours = sorted(each for each in self.directory.iterdir() if _OWN_NAME.fullmatch(each.name))
+        for place in ours[: -LISTED_MAX + 1]:
+            shutil.rmtree(place, ignore_errors=True)
 
     def _found(self) -> tuple[Comparison, ...]:
         found = []

@@ -9,7 +9,7 @@ from smart_client.cmaf.index import Segment, read_index
 from smart_client.errors import CoordinatorUnreachable, InvalidMedia, RenditionNotFound
 from smart_client.gateway import dash, hls
 from smart_client.gateway.desk import Desk
-from smart_client.gateway.media import NAME, read_ahead_bytes
+from smart_client.gateway.media import NAME, READ_AHEAD_S
 from smart_client.gateway.routes import Route
 from smart_client.gateway.streams import SharedStream
 from smart_client.openapi import Operation, Parameter
@@ -96,17 +96,22 @@ class LadderApi:
     async def _read_index(self, shared: SharedStream) -> Sequence[Segment]:
         """Read the index like any other bytes of the object: checked. Raises: InvalidMedia.
 
-        Who asks for a list of segments asks for one of the first next, so that is on its way too.
+        Who begins to play asks for the first segment next, so that is on its way too; who changes
+        the rendition goes on elsewhere.
         """
         rendition = shared.stream.manifest.rendition
         wanted = rendition.init_bytes + rendition.index_bytes
-        stop = min(rendition.size, wanted + (read_ahead_bytes(shared) or 0))
+        stop = wanted
+        if not self._desk.pool.is_played_otherwise(shared):
+            stop += int(READ_AHEAD_S * rendition.average_bits_per_s / 8)
+        stop = min(rendition.size, stop)
         data = bytearray()
         reader = self._desk.pool.open_reader(shared, 0, stop=stop)
         try:
             while len(data) < wanted:
                 patience_s = self._desk.config.patience_s
-                part = await reader.read(wanted - len(data), patience_s=patience_s)
+                with self._desk.pool.somebody_waits():
+                    part = await reader.read(wanted - len(data), patience_s=patience_s)
                 if not part:
                     raise InvalidMedia(f"'{rendition.name}' is shorter than its index")
                 data += part

@@ -152,7 +152,11 @@ class Live:
     async def _look(self, every_s: float, topics: dict[str, Look]) -> None:
         while self._listeners:
             for topic, look in topics.items():
-                value = msgspec.json.encode(await look())
+                try:
+                    value = msgspec.json.encode(await look())
+                except Exception:  # top of the task: the next look may go better
+                    log.exception("looking for '%s' failed in an unforeseen way", topic)
+                    continue
                 if value != self._latest.get(topic):
                     self._latest[topic] = value
                     for listener in self._listeners:

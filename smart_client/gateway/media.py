@@ -31,6 +31,13 @@ RANGE = Parameter("Range", str, "one range of bytes: bytes=A-B", "header")
 
 SEND_BYTES = 256 * 1024
 
+# Of a ladder, handed out at once: small enough that a player sees a steady stream of a slow link.
+PACED_BYTES = 16 * 1024
+
+# ... and at first, without delay: players (hls.js) take what passes before the first byte for the
+# server's delay, and only what passes after it for the speed of the link.
+FIRST_BYTES = 1024
+
 # A session that failed is opened again after this, doubling.
 AGAIN_S = 1.0
 AGAIN_S_MAX = 15.0
@@ -151,27 +158,46 @@ class MediaApi:
         account, peer = shared.account, peer_of(request)
         time_at = shared.stream.session.state.timeline.time_at
         rendition = shared.stream.manifest.rendition
-        ahead = read_ahead_bytes(shared)
+        ahead = read_ahead_bytes(shared, part.start)
+        if ahead and self._pool.someone_waits_for_another(shared):
+            ahead = 0
         stop = None if ahead is None else min(rendition.size, part.stop + ahead)
         reader = self._pool.open_reader(shared, part.start, stop=stop)
         close = self._pool.close_reader
-        account.views.opened(peer, time.monotonic())
+        began_s = time.monotonic()
+        account.views.opened(peer, began_s)
+        shared.waiting += 1
         try:
             while reader.position < part.stop:
                 before_s = time_at(reader.position)
-                await _wait_for_bytes(reader, request)
-                data = await reader.read(min(SEND_BYTES, part.stop - reader.position))
+                with self._pool.somebody_waits():
+                    await _wait_for_bytes(reader, request)
+                wanted = min(SEND_BYTES, part.stop - reader.position)
+                if rendition.kind:
+                    is_first = reader.position == part.start
+                    wanted = min(wanted, FIRST_BYTES if is_first else PACED_BYTES)
+                    sent = reader.position + wanted - part.start
+                    await _sleep_until(began_s + self._pool.link.earliest_s(sent))
+                data = await reader.read(wanted)
                 await response.write(data)
                 account.player_bytes += len(data)
                 account.views.sent(peer, time_at(reader.position) - before_s, time.monotonic())
             if stop is not None:
                 close = self._pool.close_reader_soon
+                shared.sent_to(part.stop)
         except EvenflowError as error:
             log.error("%s: %s", shared.key.video, error.message)
         finally:
+            shared.waiting -= 1
             account.views.closed(peer, time.monotonic())
             close(shared, reader)
         return reader.position
+
+
+async def _sleep_until(instant_s: float) -> None:
+    pause_s = instant_s - time.monotonic()
+    if pause_s > 0:
+        await asyncio.sleep(pause_s)
 
 
 async def _wait_for_bytes(reader: StreamReader, request: web.Request) -> None:
@@ -193,13 +219,17 @@ def _require_player(request: web.Request) -> None:
         raise ConnectionResetError("the player left")
 
 
-def read_ahead_bytes(shared: SharedStream) -> int | None:
-    """Return how far beyond a request is fetched; None: as far as the session's window.
+def read_ahead_bytes(shared: SharedStream, start: int) -> int | None:
+    """Return how far beyond a request from ``start`` on is fetched; None: as the session has it.
 
-    Players ask for a ladder's segments one by one and may go on in another rendition.
+    Players ask for a ladder's segments one by one and may go on in another rendition. Nothing is
+    fetched ahead for who does not go on where one stopped: it begins, or changes the rendition, and
+    what it waits for next is of another one (its sound, say) that shares the same link.
     """
     manifest = shared.stream.manifest
     if not manifest.rendition.kind:
         return None
+    if not shared.was_sent_to(start):
+        return 0
     a_segment = int(READ_AHEAD_S * manifest.rendition.average_bits_per_s / 8)
-    return max(a_segment, READ_AHEAD_BLOCKS * BLOCK_BYTES * len(manifest.nodes))
+    return max(a_segment, min(2 * a_segment, READ_AHEAD_BLOCKS * BLOCK_BYTES * len(manifest.nodes)))

@@ -1,15 +1,18 @@
 """The videos the gateway is reading: one shared stream each, kept while somebody may come back."""
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from redundancy.errors import EvenflowError
 from smart_client.core.events import NodesRemembered
 from smart_client.gateway.audience import Audience
+from smart_client.gateway.link_speed import LinkSpeed
 from smart_client.gateway.session_account import SessionAccount
 from smart_client.stream import StreamReader, VideoStream
 
@@ -21,6 +24,9 @@ IDLE_S = 300.0
 
 # So many renditions are kept open at once, the ones used last: four players on ladders of six.
 STREAMS_MAX = 24
+
+# Where players stopped: several may be at different places of one rendition.
+ENDS_MAX = 16
 
 # A player asks for the next segment as soon as it has one, or seconds later if it has enough.
 NEXT_REQUEST_S = 1.0
@@ -53,6 +59,17 @@ class SharedStream:
         self.used_at_s = opened_at_s
         self.has_tail = False
         self.was_read = False
+        self.waiting = 0  # requests that have not got all they asked for
+        self._ends: deque[int] = deque(maxlen=ENDS_MAX)
+
+    def sent_to(self, stop: int) -> None:
+        """Note that a player got all it asked for, up to ``stop``."""
+        if stop not in self._ends:
+            self._ends.append(stop)
+
+    def was_sent_to(self, start: int) -> bool:
+        """Whether one of the last requests ended here."""
+        return start in self._ends
 
 
 @dataclasses.dataclass(slots=True)
@@ -91,6 +108,7 @@ class StreamPool:
         self._locks: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
         self._loop = asyncio.get_running_loop()
         self._closed = Totals()
+        self.link = LinkSpeed()
         self._audiences: dict[str, Audience] = {}
         self._waiting: list[asyncio.Future[SessionAccount]] = []
 
@@ -156,6 +174,27 @@ class StreamPool:
             shared.has_tail = True
             self._fetch_tail(shared)
         return reader
+
+    def someone_waits_for_another(self, shared: SharedStream) -> bool:
+        """Whether a request for another rendition or video has not got all it asked for."""
+        return any(each.waiting for each in self._streams.values() if each is not shared)
+
+    def is_played_otherwise(self, shared: SharedStream) -> bool:
+        """Whether players have had bytes of another rendition of this video."""
+        return any(
+            each.account.player_bytes
+            for each in self._streams.values()
+            if each is not shared and each.key.video == shared.key.video
+        )
+
+    @contextlib.contextmanager
+    def somebody_waits(self) -> Iterator[None]:
+        """Measure the link while a player waits for bytes."""
+        began_s, before = self._loop.time(), self.totals().node_bytes
+        try:
+            yield
+        finally:
+            self.link.waited(self.totals().node_bytes - before, self._loop.time() - began_s)
 
     def close_reader_soon(self, shared: SharedStream, reader: StreamReader) -> None:
         """Take a reader away when the player's next request had time to come.

@@ -275,9 +275,15 @@ class Uploads:
         expected = set()
         for rendition in ready.renditions[len(before.renditions) :]:
             prefix = groups_prefix(ready.id, rendition.name)
-            groups = await self._registers.scan(prefix, wire.GroupRecord)
+            found = await self._registers.scan(prefix, wire.GroupRecord)
+            groups_max = -(-rendition.chunk_count // wire.GROUP_CHUNKS)
+            groups = [each for each in found if parse_group_key(each.key)[2] < groups_max]
             _check_rendition(rendition, groups)
             expected |= {each.key for each in groups}
+            for left_over in found[len(groups) :]:
+                # Of an attempt that was interrupted and cut or encoded otherwise.
+                await self._registers.write(left_over.key, None, left_over.version)
+                self._library.drop_group(left_over.key)
         if before.state == "ready":
             return  # others may be adding a rendition of their own
         everything = await self._registers.scan(groups_prefix(ready.id), wire.GroupRecord)

@@ -62,12 +62,22 @@ class Verdicts:
             self._take_drain(node, stored.record)
 
     async def settle(self) -> None:
-        """Write what changed since. Raises: CatalogueError, OutcomeUnknown, Conflict."""
+        """Write what changed since; one that cannot be written keeps no other from it.
+
+        Raises: CatalogueError, OutcomeUnknown, Conflict: the first trouble there was.
+        """
+        trouble: EvenflowError | None = None
         for node in self._members.records.keys() | self._known.keys():
             wanted = self._wanted(node)
             known = self._known.get(node, _NOTHING)
-            if wanted != known:
+            if wanted == known:
+                continue
+            try:
                 await self._write(node, known, wanted)
+            except EvenflowError as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
 
     async def settle_and_look(self) -> None:
         """Do the same in the background, and follow what other coordinators were told."""

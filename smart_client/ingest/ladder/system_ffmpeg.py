@@ -98,6 +98,8 @@ class FfmpegEncoder:
             self._process = process
             said: list[str] = []
             try:
+                if self._is_stopped:  # told while the process was started
+                    process.terminate()
                 assert process.stdout is not None
                 for line in process.stdout:
                     name, _, value = line.strip().partition("=")

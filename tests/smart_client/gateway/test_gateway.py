@@ -280,6 +280,20 @@ async def events_of(http: httpx.AsyncClient, count: int) -> list[tuple[str, obje
     return found
 
 
+def test_one_look_that_fails_silences_no_other_topic(tmp_path, monkeypatch, caplog):
+    async def broken(live):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(live.Live, "_videos", broken)
+
+    async def use(running: Running) -> None:
+        found = [topic for topic, _ in await events_of(running.http, 6)]
+        assert found.count("cluster") >= 2  # it tells the time of each look
+
+    in_a_gateway(tmp_path, use, nodes=0)
+    assert "'videos' failed" in caplog.text
+
+
 def test_events_begin_with_a_snapshot_and_end_with_the_gateway(tmp_path):
     async def use(running: Running) -> None:
         await running.put("kino", DATA[:1000])

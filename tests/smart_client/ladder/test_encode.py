@@ -178,6 +178,30 @@ def test_the_systems_ffmpeg_makes_the_same_segments(tmp_path: Path) -> None:
 
 
 @needs_ffmpeg
+def test_who_is_stopped_while_ffmpeg_is_started_does_not_encode_to_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "film.mp4"
+    write_clip(source, 3.0)
+    encoder = make_encoder("ffmpeg")
+    facts = encoder.look(source)
+    plan = plan_ladder(LadderWish((120,)), facts)
+    job = EncodingJob(source, tmp_path / "encoded", plan, facts, lambda _: None)
+    popen, ended = subprocess.Popen, []
+
+    def started_and_stopped(*words, **how):
+        process = popen(*words, **how)
+        encoder.stop()
+        ended.append(process)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", started_and_stopped)
+    with pytest.raises(Stopped):
+        encoder.encode_video(job, plan.rungs[0])
+    assert ended[0].returncode != 0
+
+
+@needs_ffmpeg
 def test_ffprobe_reads_every_object_without_a_word(tmp_path: Path) -> None:
     source = tmp_path / "film.mp4"
     write_clip(source, 3.0, sound="aac")

@@ -68,6 +68,31 @@ def test_a_ready_video_gains_renditions_and_loses_them_all_when_deleted(tmp_path
     in_a_cluster(tmp_path, use)
 
 
+def test_what_an_interrupted_longer_attempt_left_goes_when_the_shorter_one_is_whole(
+    tmp_path: Path,
+) -> None:
+    async def use(made: Cluster) -> None:
+        video = await store_video(made)
+        (group,) = await made.client.groups("kino")
+        first = wire.GROUP_CHUNKS
+        chunks = tuple(
+            structs.replace(chunk, number=first + chunk.number) for chunk in group.group.chunks
+        )
+        left_over = wire.StoreGroup(
+            video_id=video.id,
+            rendition="480p",
+            expected_version=0,
+            group=wire.GroupRecord(chunks=chunks),
+        )
+        await made.client.store_group("kino", 1, left_over)
+        ready = (await add(made, video, tmp_path / "a")).video
+        assert ready.rendition("480p").chunk_count == 2
+        assert len(await made.client.groups("kino", "480p")) == 1
+        assert await read_back(made)
+
+    in_a_cluster(tmp_path, use)
+
+
 def test_what_a_video_has_stays_what_it_is(tmp_path: Path) -> None:
     async def use(made: Cluster) -> None:
         video = await store_video(made)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from smart_client import wire
+from smart_client.errors import Conflict
 from storage_server.catalogue.memory import MemoryCatalogue
 from storage_server.coordinator.failure_detector import DetectorLimits, Loss, NodeState
 from storage_server.coordinator.service import Coordinator
@@ -35,6 +36,33 @@ def test_a_node_that_was_declared_lost_stays_lost_until_it_is_added_again(tmp_pa
         await made.wait_until_up("node-1")
 
     in_a_cluster(tmp_path, use, 6, keeper=AT_ONCE)
+
+
+def test_a_verdict_that_cannot_be_written_keeps_no_other_from_it(tmp_path, monkeypatch):
+    async def use(made: Cluster):
+        coordinator = made.coordinator
+        registers, update = coordinator.verdicts._registers, coordinator.verdicts._registers.update
+        nodes = sorted(made.nodes)
+        for broken in nodes:  # whichever comes first
+
+            async def refusing(key, *about, broken=broken):
+                if key == f"verdict/{broken}":
+                    raise Conflict("somebody else changes it all the time")
+                return await update(key, *about)
+
+            for node in nodes:
+                coordinator.members.declare_lost(node)
+            monkeypatch.setattr(registers, "update", refusing)
+            with pytest.raises(Conflict):
+                await coordinator.verdicts.settle()
+            monkeypatch.setattr(registers, "update", update)
+            written = {each.key for each in await registers.scan("verdict/", NodeVerdict)}
+            assert written == {f"verdict/{node}" for node in nodes if node != broken}
+            for node in nodes:
+                coordinator.members.watch_anew(node)
+            await coordinator.verdicts.settle()
+
+    in_a_cluster(tmp_path, use, 3)
 
 
 def test_a_long_silence_is_remembered_and_repair_goes_on_at_once_after_a_restart(tmp_path):
