@@ -50,3 +50,8 @@ def size_text(size_bytes: float) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} TB"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, which forms its plural by an s: ``1 chunk``, ``2 chunks``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -20,10 +20,10 @@ def node(args: argparse.Namespace, terminal: Terminal) -> int:
     log_to_stderr(terminal, args.log_format)
     if not config.coordinators:
         return run_node(config, terminal)
-    from storage_server.heartbeats import HeartbeatSender  # noqa: PLC0415 - httpx, 6 MB
+    from storage_server.heartbeats import HeartbeatSender  # noqa: PLC0415 - only with coordinators
 
     heartbeat = HeartbeatSender(config.coordinators, token=config.token)
-    return run_node(config, terminal, heartbeat=heartbeat)
+    return run_node(config, terminal, heartbeat=heartbeat, at_end=heartbeat.close)
 
 
 def coordinator(args: argparse.Namespace, terminal: Terminal) -> int:

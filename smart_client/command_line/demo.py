@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from redundancy.errors import ExitCode, FileMissing, FileProblem
-from redundancy.quantities import size_text
+from redundancy.quantities import counted, size_text
 from redundancy.terminal import Terminal
 from smart_client.command_line.common import run_async
 from smart_client.command_line.demo_cluster import DemoCluster
@@ -152,7 +152,7 @@ async def _store_and_play(stage: Stage) -> dict[str, Any]:
             )
         rendition = stored.video.rendition()
         terminal.note(
-            f"[3/5] stored   {size_text(rendition.size)} in {stored.chunks} chunks as "
+            f"[3/5] stored   {size_text(rendition.size)} in {counted(stored.chunks, 'chunk')} as "
             f"{stored.video.layout.to_layout()}: {size_text(stored.stored_bytes)} on disk, "
             "survives any 2 losses"
         )

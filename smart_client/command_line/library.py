@@ -7,7 +7,7 @@ import sys
 from rich.table import Table
 
 from redundancy.errors import ConfigError, EvenflowError, ExitCode
-from redundancy.quantities import size_text
+from redundancy.quantities import counted, size_text
 from redundancy.terminal import Terminal
 from smart_client import wire
 from smart_client.command_line.common import run_async, settings
@@ -110,7 +110,8 @@ def info(args: argparse.Namespace, terminal: Terminal) -> int:
                 f"  {layout} (x{layout.overhead:.2f}), survives any {layout.tolerates} losses"
                 + (f" ({video.reason})" if video.reason else ""),
                 *_storage_lines(storage),
-                f"  {len(manifest.chunks)} chunks on {len(manifest.nodes)} nodes, "
+                f"  {counted(len(manifest.chunks), 'chunk')} on "
+                f"{counted(len(manifest.nodes), 'node')}, "
                 f"sha256 {rendition.sha256}",
             ]
         ),

@@ -11,7 +11,7 @@ from typing import TextIO
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from redundancy.errors import ExitCode, FileMissing, FileProblem, UsageError
-from redundancy.quantities import size_text
+from redundancy.quantities import counted, size_text
 from redundancy.terminal import Terminal
 from smart_client import wire
 from smart_client.command_line.common import byte_progress, run_async, settings
@@ -229,10 +229,12 @@ def _rungs(stored: Stored) -> Sequence[wire.RenditionRecord]:
 def _stored_text(stored: Stored) -> str:
     result, video = stored.original, stored.video
     layout = video.layout.to_layout()
+    losses = f"any {layout.tolerates} losses"
     lines = [
-        f"stored '{video.name}': {size_text(video.rendition().size)} in {result.chunks} chunks, "
-        f"{layout} (x{layout.overhead:.2f}, {size_text(result.stored_bytes)} on disk), "
-        f"survives any {layout.tolerates} losses",
+        f"stored '{video.name}': {size_text(video.rendition().size)} in "
+        f"{counted(result.chunks, 'chunk')}, {layout} (x{layout.overhead:.2f}, "
+        f"{size_text(result.stored_bytes)} on disk), "
+        + (f"meant to survive {losses}" if stored.missing_fragments else f"survives {losses}"),
         f"  sha256 {video.rendition().sha256}",
     ]
     if video.reason:
@@ -244,8 +246,8 @@ def _stored_text(stored: Stored) -> str:
         lines.append(f"  ladder: {rungs} ({size_text(stored.ladder.stored_bytes)} on disk)")
     if stored.missing_fragments:
         lines.append(
-            f"  {stored.missing_fragments} fragments found no node: readable, but with less to "
-            "spare\n  next: bring the node back; see `smart-client status`"
+            f"  {counted(stored.missing_fragments, 'fragment')} found no node: readable, but with "
+            "less to spare\n  next: bring the node back; see `smart-client status`"
         )
     if video.media.video_codec or video.media.audio_codec or not can_probe():
         lines.append(f"  play it: smart-client play {video.name}")

@@ -177,7 +177,8 @@ class MediaApi:
                     is_first = reader.position == part.start
                     wanted = min(wanted, FIRST_BYTES if is_first else PACED_BYTES)
                     sent = reader.position + wanted - part.start
-                    await _sleep_until(began_s + self._pool.link.earliest_s(sent))
+                    due_s = began_s + self._pool.link.earliest_s(sent)
+                    await self._pool.pause(max(0.0, due_s - time.monotonic()))
                 data = await reader.read(wanted)
                 await response.write(data)
                 account.player_bytes += len(data)
@@ -192,12 +193,6 @@ class MediaApi:
             account.views.closed(peer, time.monotonic())
             close(shared, reader)
         return reader.position
-
-
-async def _sleep_until(instant_s: float) -> None:
-    pause_s = instant_s - time.monotonic()
-    if pause_s > 0:
-        await asyncio.sleep(pause_s)
 
 
 async def _wait_for_bytes(reader: StreamReader, request: web.Request) -> None:

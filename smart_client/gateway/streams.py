@@ -196,6 +196,24 @@ class StreamPool:
         finally:
             self.link.waited(self.totals().node_bytes - before, self._loop.time() - began_s)
 
+    async def pause(self, pause_s: float) -> None:
+        """Sleep; if nodes were sending all the while, that says how fast the link is, too.
+
+        Else an estimate that was too low at first would stay: who is handed little needs little,
+        finds it all fetched ahead, and never waits.
+        """
+        began_s, before, was_busy = self._loop.time(), self.totals().node_bytes, self._is_fetching()
+        await asyncio.sleep(pause_s)
+        if was_busy and self._is_fetching():
+            self.link.waited(self.totals().node_bytes - before, self._loop.time() - began_s)
+
+    def _is_fetching(self) -> bool:
+        return any(
+            bool(node.pieces)
+            for each in self._streams.values()
+            for node in each.stream.session.state.nodes.nodes
+        )
+
     def close_reader_soon(self, shared: SharedStream, reader: StreamReader) -> None:
         """Take a reader away when the player's next request had time to come.
 

@@ -13,7 +13,7 @@ from smart_client import wire
 from smart_client.agreement import Agreement, AgreementTrace
 from smart_client.errors import CoordinatorUnreachable
 from smart_client.storage_report import ExposureReport, NodePlan, StorageReport
-from smart_client.transport.errors import error_from_answer
+from smart_client.transport.answers import error_from_answer
 from smart_client.transport.tls import tls_context
 from smart_client.whereabouts import Whereabouts
 

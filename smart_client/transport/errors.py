@@ -1,13 +1,8 @@
 """Foreign errors are translated here, once."""
 
-from collections.abc import Iterator
-
 import httpx
 
-from redundancy.errors import EvenflowError
-from smart_client import errors
 from smart_client.core.events import FailureKind
-from smart_client.wire import decode
 
 
 class TransportFailure(Exception):  # internal to the data path: the session wants kinds, not prose
@@ -59,39 +54,3 @@ def failure_from_status(status: int) -> TransportFailure:
     if status in (429, 503):
         return TransportFailure(FailureKind.BUSY, str(status))
     return TransportFailure(FailureKind.PROTOCOL, f"status {status}")
-
-
-def _all_errors(root: type[EvenflowError]) -> Iterator[type[EvenflowError]]:
-    for kind in root.__subclasses__():
-        yield kind
-        yield from _all_errors(kind)
-
-
-def error_from_answer(status: int, body: bytes, url: str) -> EvenflowError:
-    """Rebuild the error that a coordinator or node put into its answer.
-
-    The body is ``{"error": {"code", "message", "hint", "detail"}}``; anything else is reported with
-    its status.
-    """
-    try:
-        found = decode(body, dict[str, dict[str, object]]).get("error", {})
-    except errors.InvalidRequest:
-        found = {}
-    message = str(found.get("message") or f"{url} answered {status}")
-    detail = found.get("detail")
-    by_code = {kind.code: kind for kind in _all_errors(EvenflowError)}
-    kind = by_code.get(str(found.get("code")), _KIND_BY_STATUS.get(status, errors.NodeRefused))
-    return kind(
-        message,
-        hint=str(found.get("hint") or ""),
-        detail=detail if isinstance(detail, dict) else None,
-    )
-
-
-_KIND_BY_STATUS: dict[int, type[EvenflowError]] = {
-    401: errors.AccessDenied,
-    403: errors.AccessDenied,
-    404: errors.VideoNotFound,
-    409: errors.Conflict,
-    400: errors.InvalidRequest,
-}

@@ -10,11 +10,11 @@ import httpx
 
 from smart_client import wire
 from smart_client.core.events import FailureKind
+from smart_client.transport.answers import error_from_answer
 from smart_client.transport.connection_pool import CONNECT_COMPLETE, CONNECT_STARTED, PoolLimits
 from smart_client.transport.errors import (
     ReadRefused,
     TransportFailure,
-    error_from_answer,
     failure_from_httpx,
     failure_from_status,
 )

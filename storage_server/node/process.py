@@ -1,11 +1,13 @@
 """One node as a process: its ready line, its signals, its log."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import resource
 import signal
+from collections.abc import Awaitable, Callable
 
 from redundancy.errors import ExitCode
 from redundancy.terminal import Terminal
@@ -17,27 +19,42 @@ from storage_server.node.service import running_node
 _DESCRIPTORS_WANTED = 65_536
 
 
-def run_node(config: NodeConfig, terminal: Terminal, *, heartbeat: Heartbeat | None = None) -> int:
+def run_node(
+    config: NodeConfig,
+    terminal: Terminal,
+    *,
+    heartbeat: Heartbeat | None = None,
+    at_end: Callable[[], Awaitable[None]] | None = None,
+) -> int:
     """Run a node until SIGTERM or SIGINT, then drain; return the exit code.
 
     Args:
         heartbeat: called every second with the node's facts, for ever, whatever it raises.
+        at_end: closes what the heartbeats hold open.
     Raises: ConfigError, OSError: the node could not start.
     """
     _raise_descriptor_limit()
     # What is loaded now stays: the collector need not look at it again and again (5 % of a put).
     gc.collect()
     gc.freeze()
-    asyncio.run(_run(config, terminal, heartbeat))
+    asyncio.run(_run(config, terminal, heartbeat, at_end))
     return ExitCode.OK
 
 
-async def _run(config: NodeConfig, terminal: Terminal, heartbeat: Heartbeat | None) -> None:
+async def _run(
+    config: NodeConfig,
+    terminal: Terminal,
+    heartbeat: Heartbeat | None,
+    at_end: Callable[[], Awaitable[None]] | None,
+) -> None:
     asked_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop.set)
-    async with running_node(config, heartbeat=heartbeat) as running:
+    async with contextlib.AsyncExitStack() as stack:
+        if at_end is not None:
+            stack.push_async_callback(at_end)
+        running = await stack.enter_async_context(running_node(config, heartbeat=heartbeat))
         facts = running.facts()
         terminal.result(
             {

@@ -4,21 +4,13 @@ A check takes bytes, returns whether they were accepted, and raises whatever mus
 ``mend`` makes checksums fit again: without it a mutation hardly ever gets past them.
 """
 
-import asyncio
-import contextlib
 import itertools
 import json
 import random
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
-
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import HttpRequestParser
 
 from redundancy.errors import EvenflowError, UsageError
 from smart_client import wire
@@ -29,7 +21,6 @@ from storage_server.node.chunk_handlers import parse_key
 from storage_server.node.config import NodeConfig, parse_address, parse_rate
 from storage_server.node.errors import InvalidSuperblock, UnknownFormat, WrongNode
 from storage_server.node.lock import IDENTITY_NAME, known_identity
-from storage_server.node.plain_reads import is_whole_head, parse_plain_get
 from storage_server.node.quarantine import QUARANTINE_NAME, Quarantine
 from storage_server.node.record_log import InvalidHint, RecordLog
 from storage_server.node.report_handlers import Complaint, HaveQuestion, LimitsOrder
@@ -47,6 +38,7 @@ from storage_server.node.superblock_format import (
 )
 from storage_server.node.superblock_scan import BadStretches, guess_tag, scan_superblock
 from support.fragments import fragment
+from support.plain_read_check import is_read_alike
 from support.simulated_disk import SimulatedDisk
 
 TAG = b"TAGTAGTA"
@@ -156,44 +148,6 @@ def _range(data: bytes) -> bool:
             assert part.content_range == f"bytes {part.start}-{part.stop - 1}/{size}"
             accepted = True
     return accepted
-
-
-def _plain_read(data: bytes) -> bool:
-    """Bytes that either rule takes for a request must be one for the strict parser too."""
-    wanted, is_whole = parse_plain_get(data), is_whole_head(data)
-    if wanted is None and not is_whole:
-        return False
-    found = parsed_by_aiohttp(data)
-    if wanted is None and found is None:
-        return True  # refused, and the connection closed
-    assert found is not None
-    messages, tail = found
-    assert messages
-    assert not tail
-    assert all(payload.is_eof() for _, payload in messages)
-    if wanted is not None:
-        [(message, _)] = messages
-        assert (message.method, message.path) == ("GET", f"/v1/chunks/{wanted.key.hex()}")
-        assert message.version == (1, 1)
-        assert not message.should_close
-        assert not set(message.headers) & {"Authorization", "Origin", "If-None-Match", "If-Range"}
-        ranges = message.headers.getall("Range", [])
-        last = "" if wanted.last is None else wanted.last
-        expected = [] if wanted.first is None else [f"bytes={wanted.first}-{last}"]
-        assert [re.sub(r"\b0+(?=[0-9])", "", text.lower()) for text in ranges] == expected
-    return True
-
-
-def parsed_by_aiohttp(data: bytes) -> tuple[Sequence[Any], bytes] | None:
-    """Return the requests that aiohttp's parser finds, and the bytes left over; None: an error."""
-    with contextlib.closing(asyncio.new_event_loop()) as loop:
-        parser = HttpRequestParser(BaseProtocol(loop), loop, 2**16, auto_decompress=False)
-        try:
-            messages, is_upgraded, tail = parser.feed_data(data)
-        except HttpProcessingError:
-            return None
-        assert not is_upgraded
-        return messages, tail
 
 
 def _etag(data: bytes) -> bool:
@@ -319,7 +273,7 @@ TARGETS = (
             b"Connection: keep-alive\r\nUser-Agent: x\r\nRange: bytes=0-99\r\n\r\n" % _KEY,
             b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n",
         ),
-        _plain_read,
+        is_read_alike,
     ),
     Target("if-none-match", (b'"%s"' % _KEY, b'W/"%s", "x"' % _KEY, b"*"), _etag),
     Target("authorization", (b"Bearer " + TOKEN.encode(), b"Basic eA=="), _authorization),

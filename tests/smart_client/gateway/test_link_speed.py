@@ -147,3 +147,21 @@ def test_what_is_here_already_is_handed_out_as_slowly_as_it_could_have_come(tmp_
         assert original_s < whole_s, "a whole file is never held back"
 
     in_a_gateway(tmp_path, use)
+
+
+@pytest.mark.real
+def test_an_estimate_that_was_too_low_is_mended_by_what_is_fetched_ahead(tmp_path):
+    async def use(running: Running) -> None:
+        await with_ladder(running)
+        pool = running.gateway.pool
+        await read(running, 0, 10_000)
+        pool.link = LinkSpeed()
+        pool.link.waited(20_000, 1.0)
+        (shared,) = (each for each in pool.all if each.key.rendition == "480p")
+        reader = pool.open_reader(shared, 0)  # fetches all of it, and nobody waits
+        for _ in range(200):
+            await pool.pause(0.002)
+        pool.close_reader(shared, reader)
+        assert pool.link.bytes_per_s > 40_000
+
+    in_a_gateway(tmp_path, use)

@@ -145,6 +145,17 @@ def test_data_and_addresses_survive_down_and_up(command):
     assert httpx.get(chunk, trust_env=False).content == b"hello"
 
 
+def test_a_node_that_reports_takes_little_memory_and_ends_without_a_complaint(command):
+    node = command("up", "-n", "1")["cluster"]["nodes"][0]
+    time.sleep(2.5)  # a few heartbeats
+    status = Path(f"/proc/{node['pid']}/status").read_text(encoding="ascii")
+    assert int(status.split("RssAnon:")[1].split()[0]) * 1024 <= 40e6  # httpx would be 7 MB more
+    command("down")
+    log = (command.directory / "logs" / "node-1.log").read_text().splitlines()
+    levels = [json.loads(line)["level"] for line in log if '"log"' in line]
+    assert set(levels) == {"info"}, log
+
+
 def test_up_restarts_what_died_and_adds_what_is_asked_for_besides(command):
     command("up", "-n", "1")
     command("kill", "node-1")
