@@ -50,9 +50,10 @@ LOOK_S = 5.0
 # take what comes out of the gateway's cache for the speed of its link.
 READ_AHEAD_S = 2.0
 
-# ... and at least so much that every node has a block to send and one to go on with. A segment of a
-# small rendition is three blocks: fetched alone, two nodes of five would idle, and the player would
-# believe its link to be half as fast as it is and never leave that rendition.
+# ... or two segments, up to so much that every node has a block to send and one to go on with. A
+# segment of a small rendition is three blocks: fetched alone, two nodes of five would idle, and the
+# player would believe its link to be half as fast as it is and never leave that rendition. Ten
+# segments of sound, though, would keep the pictures waiting.
 READ_AHEAD_BLOCKS = 2
 
 
