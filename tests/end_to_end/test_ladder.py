@@ -336,6 +336,60 @@ def test_hls_js_plays_the_playlist(gateway: str) -> None:
     asyncio.run(play_and_seek(gateway, HLS_JS, "/hls/clip/master.m3u8", script))
 
 
+VALIDATE_HLS = """async ([names]) => {
+  HLS.setOptions({strictMode: true});  // what the RFC forbids is thrown
+  const found = {};
+  for (const name of names) {
+    const list = HLS.parse(await (await fetch(`/hls/clip/${name}.m3u8`)).text());
+    found[name] = list.isMasterPlaylist ? list.variants.length : list.segments.length;
+  }
+  let refused = '';
+  try { HLS.parse('#EXTM3U\\n#EXT-X-VERSION:3\\n#EXT-X-TARGETDURATION:2\\n#EXTINF:9,\\na\\n'); }
+  catch (error) { refused = error.message; }
+  return [found, refused];
+}"""
+
+READ_MPD = """async () => {
+  const text = await (await fetch('/dash/clip/manifest.mpd')).text();
+  const warnings = [];
+  const {playlists, mediaGroups, duration} = mpdParser.parse(
+    text, {manifestUri: location.href, eventHandler: ({message}) => warnings.push(message)});
+  return [playlists.length, Object.keys(mediaGroups.AUDIO.audio ?? {}).length, duration, warnings];
+}"""
+
+
+async def in_a_page(gateway: str, script: Path, what: str, *about: object) -> object:
+    async with page_at(gateway, script) as page:
+        return await page.evaluate(what, list(about))
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_a_validating_parser_has_nothing_against_the_playlists(
+    gateway: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("playwright", reason="needs the extra 'browser'")
+    script = npm_file("hls-parser@0.16.1", "dist/hls-parser.min.js", tmp_path)
+    if script is None:
+        pytest.skip("hls-parser is not to be had: no npm, or no registry")
+    names = ["master", "lifeboat", "180p", "360p", "audio"]
+    found, refused = asyncio.run(in_a_page(gateway, script, VALIDATE_HLS, names))
+    assert found == {"master": 3, "lifeboat": 6, "180p": 6, "360p": 6, "audio": 6}
+    assert "target duration" in refused, "it does validate"
+
+
+@needs_chromium
+@pytest.mark.browser
+def test_another_parser_reads_the_mpd_without_a_warning(gateway: str, tmp_path: Path) -> None:
+    pytest.importorskip("playwright", reason="needs the extra 'browser'")
+    script = npm_file("mpd-parser@1.4.0", "dist/mpd-parser.min.js", tmp_path)
+    if script is None:
+        pytest.skip("mpd-parser is not to be had: no npm, or no registry")
+    pictures, sounds, duration_s, warnings = asyncio.run(in_a_page(gateway, script, READ_MPD))
+    assert (pictures, sounds, warnings) == (3, 1, [])
+    assert duration_s == pytest.approx(12.0, abs=0.1)
+
+
 @needs_chromium
 @pytest.mark.browser
 def test_dash_js_plays_the_mpd(gateway: str, tmp_path: Path) -> None:
