@@ -110,7 +110,7 @@ class LadderApi:
         try:
             while len(data) < wanted:
                 patience_s = self._desk.config.patience_s
-                with self._desk.pool.somebody_waits():
+                with self._desk.pool.somebody_waits(shared):
                     part = await reader.read(wanted - len(data), patience_s=patience_s)
                 if not part:
                     raise InvalidMedia(f"'{rendition.name}' is shorter than its index")

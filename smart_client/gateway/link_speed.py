@@ -19,6 +19,12 @@ KNOWN_FROM_S = 0.1
 # dares more makes larger requests, and those measure better.
 HEADROOM = 1.25
 
+# Longer waits are no measurement: nodes were away, or nobody looked.
+WAIT_S_MAX = 1.5
+
+# What was measured longer ago says nothing of the link as it is.
+AGE_S_MAX = 60.0
+
 
 class LinkSpeed:
     """Responsible for one estimate: bytes a second while somebody waits."""
@@ -26,23 +32,30 @@ class LinkSpeed:
     def __init__(self) -> None:
         self._bytes = 0.0
         self._waited_s = 0.0
+        self._measured_at_s = 0.0
 
-    def waited(self, node_bytes: int, waited_s: float) -> None:
-        """Note how many bytes came from all nodes while somebody waited that long."""
-        if waited_s <= 0:
+    def waited(self, node_bytes: int, waited_s: float, now_s: float) -> None:
+        """Note how many bytes came from all nodes while somebody waited that long.
+
+        A wait without a byte is an outage, not a speed.
+        """
+        if node_bytes <= 0 or not 0 < waited_s <= WAIT_S_MAX:
             return
         kept = math.exp2(-waited_s / HALF_LIFE_S)
         self._bytes = self._bytes * kept + node_bytes
         self._waited_s = self._waited_s * kept + waited_s
+        self._measured_at_s = now_s
 
-    @property
-    def bytes_per_s(self) -> float | None:
-        """The estimate; None: nobody had to wait for long enough."""
-        if self._waited_s < KNOWN_FROM_S or not self._bytes:
+    def bytes_per_s(self, now_s: float) -> float | None:
+        """Return the estimate; None: there is none, or none that is fresh."""
+        if self._waited_s < KNOWN_FROM_S or now_s - self._measured_at_s > AGE_S_MAX:
             return None
         return self._bytes / self._waited_s
 
-    def earliest_s(self, sent_bytes: int) -> float:
-        """Return how long after its beginning an answer may have sent so many bytes."""
-        speed = self.bytes_per_s
-        return 0.0 if speed is None else sent_bytes / (HEADROOM * speed)
+    def pace_s(self, size: int, now_s: float, *, floor_bytes_per_s: float) -> float:
+        """Return the time that so many bytes of an answer may take at least.
+
+        Args: floor_bytes_per_s: what is played at this rate is never handed out more slowly.
+        """
+        speed = self.bytes_per_s(now_s)
+        return 0.0 if speed is None else size / max(HEADROOM * speed, floor_bytes_per_s)

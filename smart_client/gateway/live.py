@@ -150,13 +150,17 @@ class Live:
                 self._tasks[first] = asyncio.create_task(self._look(every_s, topics))
 
     async def _look(self, every_s: float, topics: dict[str, Look]) -> None:
+        failing: set[str] = set()
         while self._listeners:
             for topic, look in topics.items():
                 try:
                     value = msgspec.json.encode(await look())
                 except Exception:  # top of the task: the next look may go better
-                    log.exception("looking for '%s' failed in an unforeseen way", topic)
+                    if topic not in failing:
+                        log.exception("looking for '%s' failed in an unforeseen way", topic)
+                    failing.add(topic)
                     continue
+                failing.discard(topic)
                 if value != self._latest.get(topic):
                     self._latest[topic] = value
                     for listener in self._listeners:

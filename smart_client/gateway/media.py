@@ -38,12 +38,18 @@ PACED_BYTES = 16 * 1024
 # server's delay, and only what passes after it for the speed of the link.
 FIRST_BYTES = 1024
 
+# While a part is held back, so often the estimate is looked at again.
+PAUSE_S = 0.25
+
+# Time that an answer spent on waiting for bytes counts for those that came at last, up to so much.
+CREDIT_S = 1.0
+
 # A session that failed is opened again after this, doubling.
 AGAIN_S = 1.0
 AGAIN_S_MAX = 15.0
 
 # While an answer is held, so often it is seen whether the player is still there.
-LOOK_S = 5.0
+LOOK_S = 1.0
 
 # Fetched beyond a segment that is asked for: the next one, so that nodes which are through with
 # this one have something to do. More is waste when the player changes the rendition, and it would
@@ -165,21 +171,18 @@ class MediaApi:
         stop = None if ahead is None else min(rendition.size, part.stop + ahead)
         reader = self._pool.open_reader(shared, part.start, stop=stop)
         close = self._pool.close_reader
-        began_s = time.monotonic()
-        account.views.opened(peer, began_s)
-        shared.waiting += 1
+        due_s = time.monotonic()
+        account.views.opened(peer, due_s)
         try:
             while reader.position < part.stop:
                 before_s = time_at(reader.position)
-                with self._pool.somebody_waits():
-                    await _wait_for_bytes(reader, request)
+                await self._wait_for_bytes(shared, reader, request)
                 wanted = min(SEND_BYTES, part.stop - reader.position)
                 if rendition.kind:
                     is_first = reader.position == part.start
                     wanted = min(wanted, FIRST_BYTES if is_first else PACED_BYTES)
-                    sent = reader.position + wanted - part.start
-                    due_s = began_s + self._pool.link.earliest_s(sent)
-                    await self._pool.pause(max(0.0, due_s - time.monotonic()))
+                    due_s = max(due_s, time.monotonic() - CREDIT_S)
+                    due_s = await self._hold_back(shared, wanted, due_s, request)
                 data = await reader.read(wanted)
                 await response.write(data)
                 account.player_bytes += len(data)
@@ -190,24 +193,42 @@ class MediaApi:
         except EvenflowError as error:
             log.error("%s: %s", shared.key.video, error.message)
         finally:
-            shared.waiting -= 1
             account.views.closed(peer, time.monotonic())
             close(shared, reader)
         return reader.position
 
+    async def _wait_for_bytes(
+        self, shared: SharedStream, reader: StreamReader, request: web.Request
+    ) -> None:
+        """Return when there is something to send; nothing else tells that a held player has left.
 
-async def _wait_for_bytes(reader: StreamReader, request: web.Request) -> None:
-    """Return when there is something to send; nothing else tells that a held player has left.
+        Raises: ConnectionError: it left; EvenflowError: the session failed.
+        """
+        while True:
+            try:
+                with self._pool.somebody_waits(shared):
+                    await asyncio.wait_for(reader.wait_until_ready(), LOOK_S)
+            except TimeoutError:
+                _require_player(request)
+            else:
+                return
 
-    Raises: ConnectionError: it left; EvenflowError: the session failed.
-    """
-    while True:
-        try:
-            await asyncio.wait_for(reader.wait_until_ready(), LOOK_S)
-        except TimeoutError:
+    async def _hold_back(
+        self, shared: SharedStream, size: int, since_s: float, request: web.Request
+    ) -> float:
+        """Return, when ``size`` bytes could have come since ``since_s``, that instant.
+
+        Raises: ConnectionError: the player left.
+        """
+        floor = shared.stream.manifest.rendition.average_bits_per_s / 8
+        while True:
+            now_s = time.monotonic()
+            # The estimate may have changed meanwhile, in both directions.
+            due_s = since_s + self._pool.link.pace_s(size, now_s, floor_bytes_per_s=floor)
+            if due_s <= now_s:
+                return due_s
+            await self._pool.pause(min(PAUSE_S, due_s - now_s))
             _require_player(request)
-        else:
-            return
 
 
 def _require_player(request: web.Request) -> None:

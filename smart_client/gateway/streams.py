@@ -59,7 +59,7 @@ class SharedStream:
         self.used_at_s = opened_at_s
         self.has_tail = False
         self.was_read = False
-        self.waiting = 0  # requests that have not got all they asked for
+        self.waiting = 0  # requests that wait for bytes
         self._ends: deque[int] = deque(maxlen=ENDS_MAX)
 
     def sent_to(self, stop: int) -> None:
@@ -108,6 +108,7 @@ class StreamPool:
         self._locks: WeakValueDictionary[StreamKey, asyncio.Lock] = WeakValueDictionary()
         self._loop = asyncio.get_running_loop()
         self._closed = Totals()
+        self._ending: list[SharedStream] = []
         self.link = LinkSpeed()
         self._audiences: dict[str, Audience] = {}
         self._waiting: list[asyncio.Future[SessionAccount]] = []
@@ -115,7 +116,7 @@ class StreamPool:
     def totals(self) -> Totals:
         """Return the bytes of all streams so far."""
         sums = dataclasses.replace(self._closed)
-        for shared in self._streams.values():
+        for shared in (*self._streams.values(), *self._ending):
             sums.add(shared)
         return sums
 
@@ -176,7 +177,7 @@ class StreamPool:
         return reader
 
     def someone_waits_for_another(self, shared: SharedStream) -> bool:
-        """Whether a request for another rendition or video has not got all it asked for."""
+        """Whether a request for another rendition or video waits for bytes."""
         return any(each.waiting for each in self._streams.values() if each is not shared)
 
     def is_played_otherwise(self, shared: SharedStream) -> bool:
@@ -188,13 +189,19 @@ class StreamPool:
         )
 
     @contextlib.contextmanager
-    def somebody_waits(self) -> Iterator[None]:
-        """Measure the link while a player waits for bytes."""
+    def somebody_waits(self, shared: SharedStream) -> Iterator[None]:
+        """Measure the link while a player waits for bytes of a stream."""
         began_s, before = self._loop.time(), self.totals().node_bytes
+        shared.waiting += 1
         try:
             yield
         finally:
-            self.link.waited(self.totals().node_bytes - before, self._loop.time() - began_s)
+            shared.waiting -= 1
+            self._measure(began_s, before)
+
+    def _measure(self, began_s: float, before: int) -> None:
+        now_s = self._loop.time()
+        self.link.waited(self.totals().node_bytes - before, now_s - began_s, now_s)
 
     async def pause(self, pause_s: float) -> None:
         """Sleep; if nodes were sending all the while, that says how fast the link is, too.
@@ -205,7 +212,7 @@ class StreamPool:
         began_s, before, was_busy = self._loop.time(), self.totals().node_bytes, self._is_fetching()
         await asyncio.sleep(pause_s)
         if was_busy and self._is_fetching():
-            self.link.waited(self.totals().node_bytes - before, self._loop.time() - began_s)
+            self._measure(began_s, before)
 
     def _is_fetching(self) -> bool:
         return any(
@@ -290,8 +297,12 @@ class StreamPool:
 
     async def _end(self, shared: SharedStream) -> None:
         self._streams.pop(shared.key, None)
-        await shared.stream.close()
-        self._closed.add(shared)
+        self._ending.append(shared)  # its bytes are never missing from the totals
+        try:
+            await shared.stream.close()
+        finally:
+            self._ending.remove(shared)
+            self._closed.add(shared)
 
     async def close(self) -> None:
         """Close everything."""

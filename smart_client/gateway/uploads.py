@@ -136,6 +136,9 @@ class UploadDesk:
             CoordinatorUnreachable.
         """
         self._require_open()
+        # Asked before the lock is taken: a coordinator that hangs holds everybody up but once.
+        if self._unfinished(wish) is None:
+            await self._require_free_name(wish)
         async with self._creating:
             job = self._unfinished(wish)
             if job is not None:
@@ -143,7 +146,6 @@ class UploadDesk:
                 return job.status(), False
             if len(self._jobs) >= UPLOADS_MAX and not self._drop_finished():
                 raise GatewayBusy(f"{UPLOADS_MAX} uploads are unfinished", hint="cancel some")
-            await self._require_free_name(wish)
             await asyncio.to_thread(self._require_space, wish.size)
             now_ts = time.time()
             record = SpoolRecord(

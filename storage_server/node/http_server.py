@@ -206,7 +206,7 @@ class NodeProtocol(RequestHandler):
             if self._is_idle:
                 self.force_close()
             else:
-                self.close()  # once what was asked for is answered
+                self.close()  # once what aiohttp has begun is answered
 
     def _process_keepalive(self) -> None:
         if self._answer is not None:

@@ -13,6 +13,7 @@ same in every header (tested against each other).
 
 import asyncio
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -144,10 +145,11 @@ class PlainReads:
         if span is None or fragment.descriptor is None:
             return None
         answer = Answer(self, wanted, fragment, span, transport, on_end)
-        node.begin_request()  # whoever sees no load sees every answer counted
-        has_begun = answer.begin()
-        node.end_request()
-        return answer if has_begun else None
+        # Whoever sees no load sees every answer counted.
+        with node.one_request(), contextlib.suppress(OSError):
+            # The disk failed under a look at what is in memory: the other path says so.
+            return answer if answer.begin() else None
+        return None
 
     def suspect(self, key: bytes) -> None:
         """Have a fragment looked at whose bytes could not be read."""
@@ -242,10 +244,13 @@ class Answer:
             is_sent = self._send()
         except BlockingIOError:
             self._wait_for_reader()
-        except ConnectionError:
-            self._cut()
-        except (ReadFailed, OSError):
+        except ReadFailed:
             self._fail()
+        except OSError as error:
+            if error.errno == errno.EIO:
+                self._fail()
+            else:
+                self._cut()  # the reader is gone, one way or another
         else:
             if is_sent:
                 self._end()

@@ -2,61 +2,21 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from storage_server.node import plain_reads
 from storage_server.node.limits import Shaping
 from storage_server.node.plain_reads import PlainReads
 from support.fragments import fragment
 from support.node_in_thread import NodeInThread, read_all, read_answer, status_of, wait_until
-from support.parser_targets import TARGETS, try_one
 
-[PLAIN_READ] = [target for target in TARGETS if target.name == "plain-read"]
 SMALL, LARGE = fragment(1, 5000), fragment(2, 3_000_000)
 KEY = SMALL.key.hex().encode()
-
-# Between them every way to write a read, right and nearly right.
-LINES = (
-    b"Host: a.b:80",
-    b"host: [::1]:7",
-    b"Host: ",
-    b"Accept: */*",
-    b"Accept-Encoding: gzip, deflate",
-    b"User-Agent: \xe4",
-    b"user-agent: x: y",
-    b"Connection: keep-alive",
-    b"Connection: close",
-    b"Range: bytes=0-9",
-    b"Range: bytes=5-",
-    b"Range: bytes=-5",
-    b"range: bytes=9-0",
-    b"Range:  bytes=0-0",
-    b"Range: bytes=0-1,3-4",
-    b'If-Range: "x"',
-    b"Content-Length: 5",
-    b"Transfer-Encoding: chunked",
-    b"Upgrade: websocket",
-    b" folded",
-    b"Accept : x",
-    b"X-Other: 1",
-    b"",
-)
-FIRST_LINES = (
-    b"GET /v1/chunks/%s HTTP/1.1" % KEY,
-    b"GET /v1/chunks/%s HTTP/1.0" % KEY,
-    b"GET /v1/chunks/%s?x HTTP/1.1" % KEY,
-    b"GET  /v1/chunks/%s HTTP/1.1" % KEY,
-    b"HEAD /v1/chunks/%s HTTP/1.1" % KEY,
-    b"get /v1/chunks/%s HTTP/1.1" % KEY,
-    b"PUT /v1/chunks/%s HTTP/1.1" % KEY,
-    b"GET /ping HTTP/1.1",
-)
 
 
 def request(first_line: bytes, *lines: bytes) -> bytes:
@@ -65,27 +25,6 @@ def request(first_line: bytes, *lines: bytes) -> bytes:
 
 def plain_get(put, *lines: bytes) -> bytes:
     return request(b"GET /v1/chunks/%s HTTP/1.1" % put.key.hex().encode(), b"Host: x", *lines)
-
-
-requests = st.builds(
-    lambda first, lines, end: b"\r\n".join((first, *lines)) + end,
-    st.sampled_from(FIRST_LINES),
-    st.lists(st.sampled_from(LINES), max_size=6),
-    st.sampled_from(
-        (b"\r\n\r\n", b"\r\n", b"\n\n", b"\r\n\r\nx", b"\r\n\r\nGET / HTTP/1.1\r\n\r\n")
-    ),
-)
-mutated = st.builds(
-    lambda data, place, byte: data[: place % len(data)] + byte + data[place % len(data) + 1 :],
-    requests,
-    st.integers(0, 10_000),
-    st.binary(max_size=2),
-)
-
-
-@given(st.one_of(requests, mutated))
-def test_what_is_taken_for_a_request_is_just_that_one_to_the_strict_parser(data):
-    try_one(PLAIN_READ, data, "hypothesis")
 
 
 class Paths:
@@ -342,6 +281,40 @@ def test_an_answer_whose_bytes_cannot_be_read_is_cut_and_the_fragment_looked_at(
             received = read_all(connection)
             assert len(received) < len(LARGE.data)
     wait_until(lambda: suspected == [LARGE.key])
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("put", [SMALL, LARGE], ids=["small", "large"])
+def test_a_disk_that_fails_under_a_look_is_told_by_the_other_path(tmp_path, monkeypatch, put):
+    with NodeInThread(tmp_path) as node:
+        node.put(put)
+
+        def failing(*about):
+            raise OSError(errno.EIO, "Input/output error")
+
+        sender = node.running.node.sender
+        monkeypatch.setattr(sender, "is_in_memory", failing)
+        monkeypatch.setattr(sender, "small_in_memory", failing)
+        for _ in range(3):
+            assert node.get(put).status == 500
+        assert node.running.node.load == 0
+
+
+@pytest.mark.real
+def test_a_reader_that_is_lost_is_no_fault_of_the_disk(node, monkeypatch):
+    suspected = []
+    monkeypatch.setattr(PlainReads, "suspect", lambda reads, key: suspected.append(key))
+
+    def unreachable(*about):
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    monkeypatch.setattr(plain_reads.os, "sendfile", unreachable)
+    with node.connect() as connection:
+        connection.sendall(plain_get(LARGE))
+        with contextlib.suppress(ConnectionError):
+            assert len(read_all(connection)) < len(LARGE.data)
+    wait_until(lambda: node.running.node.load == 0)
+    assert suspected == []
 
 
 @pytest.mark.real

@@ -1,0 +1,68 @@
+"""Which bytes are taken for a plain read: only what the strict parser reads as just that."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.fragments import fragment
+from support.parser_targets import TARGETS, try_one
+
+[PLAIN_READ] = [target for target in TARGETS if target.name == "plain-read"]
+KEY = fragment(1, 5000).key.hex().encode()
+
+# Between them every way to write a read, right and nearly right.
+LINES = (
+    b"Host: a.b:80",
+    b"host: [::1]:7",
+    b"Host: ",
+    b"Accept: */*",
+    b"Accept-Encoding: gzip, deflate",
+    b"User-Agent: \xe4",
+    b"user-agent: x: y",
+    b"Connection: keep-alive",
+    b"Connection: close",
+    b"Range: bytes=0-9",
+    b"Range: bytes=5-",
+    b"Range: bytes=-5",
+    b"range: bytes=9-0",
+    b"Range:  bytes=0-0",
+    b"Range: bytes=0-1,3-4",
+    b'If-Range: "x"',
+    b"Content-Length: 5",
+    b"Transfer-Encoding: chunked",
+    b"Upgrade: websocket",
+    b" folded",
+    b"Accept : x",
+    b"X-Other: 1",
+    b"",
+)
+FIRST_LINES = (
+    b"GET /v1/chunks/%s HTTP/1.1" % KEY,
+    b"GET /v1/chunks/%s HTTP/1.0" % KEY,
+    b"GET /v1/chunks/%s?x HTTP/1.1" % KEY,
+    b"GET  /v1/chunks/%s HTTP/1.1" % KEY,
+    b"HEAD /v1/chunks/%s HTTP/1.1" % KEY,
+    b"get /v1/chunks/%s HTTP/1.1" % KEY,
+    b"PUT /v1/chunks/%s HTTP/1.1" % KEY,
+    b"GET /ping HTTP/1.1",
+)
+
+
+requests = st.builds(
+    lambda first, lines, end: b"\r\n".join((first, *lines)) + end,
+    st.sampled_from(FIRST_LINES),
+    st.lists(st.sampled_from(LINES), max_size=6),
+    st.sampled_from(
+        (b"\r\n\r\n", b"\r\n", b"\n\n", b"\r\n\r\nx", b"\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+    ),
+)
+mutated = st.builds(
+    lambda data, place, byte: data[: place % len(data)] + byte + data[place % len(data) + 1 :],
+    requests,
+    st.integers(0, 10_000),
+    st.binary(max_size=2),
+)
+
+
+@given(st.one_of(requests, mutated))
+def test_what_is_taken_for_a_request_is_just_that_one_to_the_strict_parser(data):
+    try_one(PLAIN_READ, data, "hypothesis")
