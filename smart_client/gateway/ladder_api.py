@@ -9,7 +9,7 @@ from smart_client.cmaf.index import Segment, read_index
 from smart_client.errors import CoordinatorUnreachable, InvalidMedia, RenditionNotFound
 from smart_client.gateway import dash, hls
 from smart_client.gateway.desk import Desk
-from smart_client.gateway.media import NAME, READ_AHEAD_S
+from smart_client.gateway.media import NAME, segment_bytes
 from smart_client.gateway.routes import Route
 from smart_client.gateway.streams import SharedStream
 from smart_client.openapi import Operation, Parameter
@@ -101,10 +101,8 @@ class LadderApi:
         """
         rendition = shared.stream.manifest.rendition
         wanted = rendition.init_bytes + rendition.index_bytes
-        stop = wanted
-        if not self._desk.pool.is_played_otherwise(shared):
-            stop += int(READ_AHEAD_S * rendition.average_bits_per_s / 8)
-        stop = min(rendition.size, stop)
+        begins = not self._desk.pool.is_played_otherwise(shared)
+        stop = min(rendition.size, wanted + (segment_bytes(rendition) if begins else 0))
         data = bytearray()
         reader = self._desk.pool.open_reader(shared, 0, stop=stop)
         try:

@@ -248,5 +248,10 @@ def read_ahead_bytes(shared: SharedStream, start: int) -> int | None:
         return None
     if not shared.was_sent_to(start):
         return 0
-    a_segment = int(READ_AHEAD_S * manifest.rendition.average_bits_per_s / 8)
+    a_segment = segment_bytes(manifest.rendition)
     return max(a_segment, min(2 * a_segment, READ_AHEAD_BLOCKS * BLOCK_BYTES * len(manifest.nodes)))
+
+
+def segment_bytes(rendition: wire.RenditionRecord) -> int:
+    """Return about how large the next segment of a rendition is."""
+    return int(READ_AHEAD_S * rendition.average_bits_per_s / 8)

@@ -216,7 +216,7 @@ class StreamPool:
 
     def _is_fetching(self) -> bool:
         return any(
-            bool(node.pieces)
+            node.pieces
             for each in self._streams.values()
             for node in each.stream.session.state.nodes.nodes
         )

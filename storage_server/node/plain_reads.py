@@ -278,8 +278,12 @@ class Answer:
         starts = range(self._start, self._stop, SLICE_BYTES)
         if not all(self._is_in_memory(start) for start in starts):
             return False
-        self._in_memory_stop = min(self._stop, self._start + SLICE_BYTES)
+        self._in_memory_stop = self._slice_stop
         return True
+
+    @property
+    def _slice_stop(self) -> int:
+        return min(self._stop, self._start + SLICE_BYTES)
 
     def _is_in_memory(self, start: int) -> bool:
         count = min(SLICE_BYTES, self._stop - start)
@@ -287,12 +291,12 @@ class Answer:
 
     def _look_ahead(self) -> bool:
         """See whether the next slice is in memory still; else have it read and return False."""
-        count = min(SLICE_BYTES, self._stop - self._start)
         if self._is_in_memory(self._start):
-            self._in_memory_stop = self._start + count
+            self._in_memory_stop = self._slice_stop
             return True
         self._stop_waiting_for_reader()
         self._begin_to_wait()
+        count = self._slice_stop - self._start
         reading = self._node.sender.read_cold(self._fragment, self._start, count)
         self._reading = self._loop.create_task(reading)
         self._reading.add_done_callback(self._is_read)
@@ -306,7 +310,7 @@ class Answer:
         if not is_read:
             self._fail()
             return
-        self._in_memory_stop = min(self._stop, self._start + SLICE_BYTES)
+        self._in_memory_stop = self._slice_stop
         self._go_on()
 
     # -- waiting -----------------------------------------------------------------------------------

@@ -358,6 +358,15 @@ READ_MPD = """async () => {
 }"""
 
 
+def npm_script(package: str, inside: str, directory: Path) -> Path:
+    """Return a file of an npm release to load into a page; without it the test is skipped."""
+    pytest.importorskip("playwright", reason="needs the extra 'browser'")
+    script = npm_file(package, inside, directory)
+    if script is None:
+        pytest.skip(f"{package} is not to be had: no npm, or no registry")
+    return script
+
+
 async def in_a_page(gateway: str, script: Path, what: str, *about: object) -> object:
     async with page_at(gateway, script) as page:
         return await page.evaluate(what, list(about))
@@ -368,10 +377,7 @@ async def in_a_page(gateway: str, script: Path, what: str, *about: object) -> ob
 def test_a_validating_parser_has_nothing_against_the_playlists(
     gateway: str, tmp_path: Path
 ) -> None:
-    pytest.importorskip("playwright", reason="needs the extra 'browser'")
-    script = npm_file("hls-parser@0.16.1", "dist/hls-parser.min.js", tmp_path)
-    if script is None:
-        pytest.skip("hls-parser is not to be had: no npm, or no registry")
+    script = npm_script("hls-parser@0.16.1", "dist/hls-parser.min.js", tmp_path)
     names = ["master", "lifeboat", "180p", "360p", "audio"]
     found, refused = asyncio.run(in_a_page(gateway, script, VALIDATE_HLS, names))
     assert found == {"master": 3, "lifeboat": 6, "180p": 6, "360p": 6, "audio": 6}
@@ -381,10 +387,7 @@ def test_a_validating_parser_has_nothing_against_the_playlists(
 @needs_chromium
 @pytest.mark.browser
 def test_another_parser_reads_the_mpd_without_a_warning(gateway: str, tmp_path: Path) -> None:
-    pytest.importorskip("playwright", reason="needs the extra 'browser'")
-    script = npm_file("mpd-parser@1.4.0", "dist/mpd-parser.min.js", tmp_path)
-    if script is None:
-        pytest.skip("mpd-parser is not to be had: no npm, or no registry")
+    script = npm_script("mpd-parser@1.4.0", "dist/mpd-parser.min.js", tmp_path)
     pictures, sounds, duration_s, warnings = asyncio.run(in_a_page(gateway, script, READ_MPD))
     assert (pictures, sounds, warnings) == (3, 1, [])
     assert duration_s == pytest.approx(12.0, abs=0.1)
@@ -393,8 +396,5 @@ def test_another_parser_reads_the_mpd_without_a_warning(gateway: str, tmp_path: 
 @needs_chromium
 @pytest.mark.browser
 def test_dash_js_plays_the_mpd(gateway: str, tmp_path: Path) -> None:
-    pytest.importorskip("playwright", reason="needs the extra 'browser'")
-    script = npm_file("dashjs@5.2.1", "dist/modern/umd/dash.all.min.js", tmp_path)
-    if script is None:
-        pytest.skip("dash.js is not to be had: no npm, or no registry")
+    script = npm_script("dashjs@5.2.1", "dist/modern/umd/dash.all.min.js", tmp_path)
     asyncio.run(play_and_seek(gateway, DASH_JS, "/dash/clip/manifest.mpd", script))

@@ -22,6 +22,7 @@ from support.gateways import Running, in_a_gateway
 
 DATA = os.urandom(3_000_000)
 SECONDS = 60.0
+ROW = 3 * 16 * 1024
 
 
 def known(*waits: tuple[int, float], now_s: float = 0.0) -> LinkSpeed:
@@ -117,14 +118,13 @@ async def at_rest(running: Running) -> int:
 def test_only_for_who_goes_on_something_is_fetched_ahead(tmp_path):
     async def use(running: Running) -> None:
         await with_ladder(running)
-        row = 3 * 16 * 1024
         await read(running, 0, 10_000)
-        assert await at_rest(running) == row, "who begins gets what was asked for, by rows"
-        await read(running, 10_000, row)
-        ahead = await at_rest(running) - row
+        assert await at_rest(running) == ROW, "who begins gets what was asked for, by rows"
+        await read(running, 10_000, ROW)
+        ahead = await at_rest(running) - ROW
         assert ahead >= READ_AHEAD_S * len(DATA) / SECONDS
         await read(running, 1_000_000, 1_010_000)  # a jump
-        assert await at_rest(running) - row - ahead <= 2 * row
+        assert await at_rest(running) - ROW - ahead <= 2 * ROW
 
     in_a_gateway(tmp_path, use)
 
@@ -133,13 +133,12 @@ def test_only_for_who_goes_on_something_is_fetched_ahead(tmp_path):
 def test_while_another_rendition_is_waited_for_nothing_is_fetched_ahead(tmp_path):
     async def use(running: Running) -> None:
         await with_ladder(running)
-        row = 3 * 16 * 1024
         await read(running, 0, 10_000)
         await read(running, 0, 10_000, "240p")
         (other,) = (each for each in running.gateway.pool.all if each.key.rendition == "240p")
         with running.gateway.pool.somebody_waits(other):
-            await read(running, 10_000, row)
-            assert await at_rest(running) == row
+            await read(running, 10_000, ROW)
+            assert await at_rest(running) == ROW
 
     in_a_gateway(tmp_path, use)
 
@@ -199,10 +198,9 @@ def test_a_paused_player_takes_nobody_s_read_ahead(tmp_path):
         writer.write(b"GET /v/kino HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await reader.readexactly(10)
         await asyncio.sleep(0.5)  # it takes no more, and its answer waits in a write
-        row = 3 * 16 * 1024
         await read(running, 0, 10_000)
-        await read(running, 10_000, row)
-        assert await at_rest(running) > row
+        await read(running, 10_000, ROW)
+        assert await at_rest(running) > ROW
         writer.close()
 
     in_a_gateway(tmp_path, use)
