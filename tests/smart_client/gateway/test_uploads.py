@@ -147,6 +147,9 @@ def test_names_sizes_and_offsets_that_cannot_be_are_refused(tmp_path, monkeypatc
         monkeypatch.setattr(uploads, "PIECE_BYTES", 400)
 
         async def endless():
+            yield b"x" * 600
+            while (await running.json(f"/api/v1/uploads/{number}"))["offset"] < 600:
+                await asyncio.sleep(0.01)  # written, and still of another file
             for _ in range(200):
                 yield b"x" * 1000
 

@@ -1,8 +1,10 @@
 """Which bytes are taken for a plain read: only what the strict parser reads as just that."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage_server.node.plain_reads import parse_plain_get
 from support.fragments import fragment
 from support.parser_targets import TARGETS, try_one
 
@@ -66,3 +68,23 @@ mutated = st.builds(
 @given(st.one_of(requests, mutated))
 def test_what_is_taken_for_a_request_is_just_that_one_to_the_strict_parser(data):
     try_one(PLAIN_READ, data, "hypothesis")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Host: x",
+        b"Accept: */*",
+        b"Accept-Encoding: gzip",
+        b"User-Agent: x",
+        b"Connection: keep-alive",
+        b"Range: bytes=0-9",
+    ],
+    ids=bytes.decode,
+)
+def test_a_header_given_twice_is_for_the_strict_parser(line):
+    first, host = b"GET /v1/chunks/%s HTTP/1.1" % KEY, b"Host: y"
+    lines = [first, line] if line.startswith(b"Host") else [first, host, line]
+    assert parse_plain_get(b"\r\n".join([*lines, b"", b""])) is not None
+    twice = line.swapcase() if not line.startswith((b"Range", b"Connection")) else line
+    assert parse_plain_get(b"\r\n".join([*lines, twice, b"", b""])) is None
