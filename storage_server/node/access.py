@@ -57,7 +57,7 @@ class Guard:
 
     def allows(self, access: Access, request: web.BaseRequest) -> bool:
         """Whether the request may go on."""
-        if access is Access.OPEN or self._has_token(request):
+        if access is Access.OPEN or self._is_token(_bearer_in(request)):
             return True
         if access is Access.READ:
             return self._read_keys is None
@@ -70,6 +70,10 @@ class Guard:
             return False  # a browser writes for a web page: not its owner's will
         # Without a token the node listens on loopback only, or was told that the network is safe.
         return access is Access.WRITE or _is_local(request)
+
+    def may_write(self, token: str) -> bool:
+        """Whether a request that shows ``token``, or nothing, and is no browser's may store."""
+        return self._token is None or self._is_token(token)
 
     def granted_video(self, request: web.BaseRequest) -> bytes | None:
         """Return the one video that a checked request may read from; None: any.
@@ -99,11 +103,16 @@ class Guard:
         if key is not None and not request.rel_url.raw_path.endswith(f"/{key.hex()}"):
             raise HttpProblem(403, "GRANT_REFUSED", OTHER_SCOPE)
 
-    def _has_token(self, request: web.BaseRequest) -> bool:
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if self._token is None or scheme.lower() != "bearer":
+    def _is_token(self, given: str) -> bool:
+        if self._token is None or not given:
             return False
-        return hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._token)
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self._token)
+
+
+def _bearer_in(request: web.BaseRequest) -> str:
+    """Return the token a request shows, empty if there is none."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
 
 
 def grant_in(request: web.BaseRequest) -> str:

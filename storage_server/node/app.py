@@ -13,6 +13,7 @@ from storage_server.node.chunk_handlers import CHUNK_PREFIX, ChunkHandlers
 from storage_server.node.http_server import HEADER_BYTES_MAX
 from storage_server.node.node_state import NodeState
 from storage_server.node.paxos_handler import PaxosHandler
+from storage_server.node.plain_puts import PlainPuts
 from storage_server.node.report_handlers import ReportHandlers
 from storage_server.node.responses import SERVER_NAME, HttpProblem, problem_response
 
@@ -69,6 +70,7 @@ class NodeApp:
         self._node = node
         self._guard = Guard(node.config)
         self._chunks = ChunkHandlers(node, self._guard)
+        self.plain_puts = PlainPuts(node, self._guard, self._chunks.hashers, CHUNK_ROUTE)
         pull = _Route("/v1/pull", {"POST": (Access.WRITE, _LateHandler(_load_pull, node))})
         rebuild = _Route("/v1/rebuild", {"POST": (Access.WRITE, _LateHandler(_load_rebuild, node))})
         self._paxos = PaxosHandler(node)

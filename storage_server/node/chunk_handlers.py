@@ -37,12 +37,12 @@ class ChunkHandlers:
     def __init__(self, node: NodeState, guard: Guard) -> None:
         self._node = node
         self._guard = guard
-        self._hashers = ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash")
+        self.hashers = ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash")
         self._videos = _make_videos(node)
 
     def close(self) -> None:
         """Let the threads go; no request may be under way."""
-        self._hashers.shutdown()
+        self.hashers.shutdown()
 
     async def get(self, request: web.BaseRequest) -> web.StreamResponse:
         """Send the fragment, or one range of it."""
@@ -90,7 +90,8 @@ class ChunkHandlers:
             started_s = node.clock()
             self._say_continue(request)
             body = await self._read_body(request, length)
-            is_new = await node.writer.put_checked(self._hashers, partial(Put.verified, key, body))
+            check = partial(Put.verified, key, body)
+            is_new = await node.writer.put_checked(self.hashers, check, length)
         finally:
             node.put_budget.give_back(length)
         node.metrics.observe_put(node.clock() - started_s)

@@ -15,7 +15,9 @@ from aiohttp.web_protocol import RequestHandler
 from redundancy.errors import ConfigError
 from storage_server.node.config import NodeLimits, is_loopback
 from storage_server.node.metrics import NodeMetrics
-from storage_server.node.plain_reads import Answer, PlainReads, is_whole_head
+from storage_server.node.plain_heads import is_whole_head
+from storage_server.node.plain_puts import PlainPuts, Upload
+from storage_server.node.plain_reads import Answer, PlainReads
 from storage_server.node.responses import SERVER_NAME, HttpProblem, problem_response
 
 log = logging.getLogger(__name__)
@@ -57,8 +59,9 @@ class NodeServer(web.Server):
         limits: NodeLimits,
         metrics: NodeMetrics,
         plain_reads: PlainReads | None = None,
+        plain_puts: PlainPuts | None = None,
     ) -> None:
-        """Args: plain_reads: answers what it can before aiohttp sees it; None: nothing."""
+        """Args: plain_reads, plain_puts: take what they can before aiohttp sees it."""
         super().__init__(
             handler,
             access_log=None,
@@ -74,6 +77,7 @@ class NodeServer(web.Server):
         self.limits = limits
         self.metrics = metrics
         self.plain_reads = plain_reads
+        self.plain_puts = plain_puts
         self._open: set[NodeProtocol] = set()
         self._open_by_peer: Counter[str] = Counter()
         self.is_closed = False
@@ -121,8 +125,9 @@ class NodeProtocol(RequestHandler):
     """Responsible for one connection: its socket's limits, which of two paths its requests take,
     and the answer to what is not HTTP.
 
-    A plain read (``plain_reads``) is answered here if nothing is owed: aiohttp waits for a request,
-    and the last bytes it got ended one. All else is aiohttp's, bytes that come meanwhile are held.
+    A plain read or upload (``plain_reads``, ``plain_puts``) is answered here if nothing is owed:
+    aiohttp waits for a request, and the last bytes it got ended one. All else is aiohttp's, bytes
+    that come meanwhile are held.
     """
 
     __slots__ = ("_answer", "_held", "_is_between", "_is_plain", "_peer", "_saw_end", "_server")
@@ -133,7 +138,7 @@ class NodeProtocol(RequestHandler):
         self._peer = ""
         self._is_plain = False  # not TLS
         self._is_between = True  # what aiohttp's parser got so far ended with the end of a request
-        self._answer: Answer | None = None
+        self._answer: Answer | Upload | None = None
         self._held = bytearray()
         self._saw_end = False
 
@@ -179,10 +184,10 @@ class NodeProtocol(RequestHandler):
     def _answers(self, data: bytes) -> bool:
         if not self._is_plain or not self._is_idle or self._close or self._force_close:
             return False
-        transport, reads = self.transport, self._server.plain_reads
-        if reads is None or not isinstance(transport, asyncio.Transport) or transport.is_closing():
+        transport = self.transport
+        if not isinstance(transport, asyncio.Transport) or transport.is_closing():
             return False
-        answer = reads.begin(data, transport, self._go_on)
+        answer = self._begun(data, transport)
         if answer is None:
             return False
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
@@ -190,11 +195,19 @@ class NodeProtocol(RequestHandler):
             self._answer = answer
         return True
 
+    def _begun(self, data: bytes, transport: asyncio.Transport) -> Answer | Upload | None:
+        reads, puts = self._server.plain_reads, self._server.plain_puts
+        if data.startswith(b"GET ") and reads is not None:
+            return reads.begin(data, transport, self._go_on)
+        if data.startswith(b"PUT ") and puts is not None:
+            return puts.begin(data, transport, self, self._go_on)
+        return None
+
     def _go_on(self) -> None:
         """Take what came during an answer."""
         self._answer = None
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self.transport is None:
+        if self.transport is None or self.transport.is_closing():
             return
         held = bytes(self._held)
         self._held.clear()

@@ -7,107 +7,23 @@ would be an error, a wait for the disk or a matter of access, goes to aiohttp as
 
     GET /v1/chunks/<key> HTTP/1.1, a few known headers, no body, nothing behind it
 
-The form is a subset of what the strict parser takes, so no bytes mean two things. An answer is the
-same in every header (tested against each other).
+An answer is the same in every header (tested against each other).
 """
 
 import asyncio
 import contextlib
 import errno
 import os
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-
-from aiohttp.helpers import rfc822_formatted_time
 
 from redundancy.errors import EvenflowError
 from storage_server.node.errors import ReadFailed
 from storage_server.node.limits import SLICE_BYTES
 from storage_server.node.node_state import NodeState
-from storage_server.node.responses import SERVER_NAME, SMALL_BYTES
+from storage_server.node.plain_heads import PlainGet, parse_plain_get
+from storage_server.node.responses import SMALL_BYTES
 from storage_server.node.store import StoredFragment
-
-# Longer heads are legal, and not ours.
-_HEAD_BYTES_MAX = 2048
-
-# Possessive (*+): no input is looked at twice. A header that is not listed, or given twice, a value
-# beyond printable ASCII: all that is for the other parser.
-_HARMLESS = (
-    rb"(?:(?i:connection: keep-alive|(?:user-agent|accept|accept-encoding): [\x20-\x7e]*+)\r\n)*+"
-)
-_PLAIN_GET = re.compile(
-    rb"GET /v1/chunks/([0-9a-f]{64}) HTTP/1\.1\r\n"
-    + _HARMLESS
-    + rb"(?i:host): [0-9A-Za-z.:_-]++\r\n"
-    + _HARMLESS
-    + rb"(?:(?i:range: bytes)=([0-9]{1,15})-([0-9]{0,15})\r\n)?+"
-    + _HARMLESS
-    + rb"\r\n"
-)
-_NAMES = re.compile(rb"\r\n([A-Za-z-]++):")
-
-# With one of these a request may have a body, or be the last one in HTTP.
-_MAY_GO_ON = re.compile(rb"content-length|transfer-encoding|upgrade|expect", re.IGNORECASE)
-_END = b"\r\n\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class PlainGet:
-    """A read of a fragment: all of it, or from ``first`` to ``last``, which may be open."""
-
-    key: bytes
-    first: int | None = None
-    last: int | None = None
-
-    def span(self, length_bytes: int) -> tuple[int, int] | None:
-        """Return the part [start, stop) of a fragment of that length; None: it has no such part."""
-        if self.first is None:
-            return 0, length_bytes
-        stop = length_bytes if self.last is None else min(self.last + 1, length_bytes)
-        return (self.first, stop) if self.first < stop else None
-
-    def head(self, span: tuple[int, int], length_bytes: int) -> bytes:
-        """Return the head of the answer, as aiohttp would send it."""
-        start, stop = span
-        is_part = self.first is not None
-        part = f"Content-Range: bytes {start}-{stop - 1}/{length_bytes}\r\n" if is_part else ""
-        return (
-            f"HTTP/1.1 {'206 Partial Content' if is_part else '200 OK'}\r\n"
-            f'ETag: "{self.key.hex()}"\r\n'
-            "Accept-Ranges: bytes\r\n"
-            "Cache-Control: public, max-age=31536000, immutable\r\n"
-            "Content-Type: application/octet-stream\r\n"
-            f"{part}Content-Length: {stop - start}\r\n"
-            f"Server: {SERVER_NAME}\r\n"
-            f"Date: {rfc822_formatted_time()}\r\n\r\n"
-        ).encode("ascii")
-
-
-def parse_plain_get(data: bytes) -> PlainGet | None:
-    """Return the request that ``data`` is from its first byte to its last; None: it is no such."""
-    if len(data) > _HEAD_BYTES_MAX:
-        return None
-    match = _PLAIN_GET.fullmatch(data)
-    if match is None:
-        return None
-    names = _NAMES.findall(data.lower())
-    if len(set(names)) < len(names):
-        return None
-    key, first, last = match.groups()
-    if first is None:
-        return PlainGet(bytes.fromhex(key.decode()))
-    return PlainGet(bytes.fromhex(key.decode()), int(first), int(last) if last else None)
-
-
-def is_whole_head(data: bytes) -> bool:
-    """Whether ``data``, which begins a request, surely ends where one without a body ends."""
-    return (
-        data.startswith((b"GET ", b"HEAD "))
-        and data.find(_END) == len(data) - len(_END)
-        and _MAY_GO_ON.search(data) is None
-    )
 
 
 class PlainReads:

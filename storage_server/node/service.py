@@ -91,8 +91,13 @@ async def running_node(
         bound = stack.enter_context(bound_socket(config.host, config.port))
         node = await _open_node(config, stack, clock)
         app = stack.enter_context(contextlib.closing(NodeApp(node)))
-        plain_reads = PlainReads(node, CHUNK_ROUTE)
-        server = NodeServer(app.handle, _affordable(config, node), node.metrics, plain_reads)
+        server = NodeServer(
+            app.handle,
+            _affordable(config, node),
+            node.metrics,
+            PlainReads(node, CHUNK_ROUTE),
+            app.plain_puts,
+        )
         with address_errors(config.host, config.port):
             listener = await asyncio.get_running_loop().create_server(
                 server,

@@ -38,7 +38,8 @@ from storage_server.node.superblock_format import (
 )
 from storage_server.node.superblock_scan import BadStretches, guess_tag, scan_superblock
 from support.fragments import fragment
-from support.plain_read_check import is_read_alike
+from support.mutations import mutated
+from support.plain_head_checks import is_put_alike, is_read_alike
 from support.simulated_disk import SimulatedDisk
 
 TAG = b"TAGTAGTA"
@@ -275,6 +276,18 @@ TARGETS = (
         ),
         is_read_alike,
     ),
+    Target(
+        "plain-put",
+        (
+            b"PUT /v1/chunks/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello" % _KEY,
+            b"PUT /v1/chunks/%s HTTP/1.1\r\nHost: a.b:8\r\nAccept: */*\r\nAccept-Encoding: gzip\r\n"
+            b"Connection: keep-alive\r\nUser-Agent: x\r\nAuthorization: Bearer abc\r\n"
+            b"Content-Length: 2097152\r\n\r\n" % _KEY,
+            b"PUT /v1/chunks/%s HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            b"Content-Length: 5\r\nAuthorization: Basic eA==\r\n\r\n" % _KEY,
+        ),
+        is_put_alike,
+    ),
     Target("if-none-match", (b'"%s"' % _KEY, b'W/"%s", "x"' % _KEY, b"*"), _etag),
     Target("authorization", (b"Bearer " + TOKEN.encode(), b"Basic eA=="), _authorization),
     Target("key", (_KEY, b"0" * 64), _accepts(_key, HttpProblem)),
@@ -313,57 +326,6 @@ TARGETS = (
         weight=4,
     ),
 )
-
-# What parsers stumble over.
-_TOKENS = (
-    *(b"\0", b"\xff" * 8, b"\x80" * 4, b"-1", b"0x10", b"1e999", b"NaN", b"Infinity", b"9" * 40),
-    *(b"\r\n", b"\n", b" ", b"\t", b",", b"-", b"=", b"bytes=", b'"', b"\\u0000", b"{}", b"null"),
-    *("١٠".encode(), "é".encode(), b"\xed\xa0\x80", b"%00", b"../", b"EVfr", b"EVft", b"[]"),
-)
-
-
-def mutated(data: bytes, rng: random.Random, other: bytes) -> bytes:
-    """Return the bytes with a few of the things that happen to bytes."""
-    changed = bytearray(data)
-    for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 5, 8))):
-        _MUTATIONS[rng.randrange(len(_MUTATIONS))](changed, rng, other)
-    return bytes(changed)
-
-
-def _flip(data: bytearray, rng: random.Random, _: bytes) -> None:
-    if data:
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-
-
-def _set(data: bytearray, rng: random.Random, _: bytes) -> None:
-    if data:
-        data[rng.randrange(len(data))] = rng.choice(
-            (0, 1, 0x20, 0x2D, 0x30, 0x39, 0x7F, 0x80, 0xFF)
-        )
-
-
-def _insert(data: bytearray, rng: random.Random, _: bytes) -> None:
-    place = rng.randint(0, len(data))
-    data[place:place] = rng.choice(_TOKENS)
-
-
-def _overwrite(data: bytearray, rng: random.Random, _: bytes) -> None:
-    place, token = rng.randint(0, len(data)), rng.choice(_TOKENS)
-    data[place : place + len(token)] = token
-
-
-def _cut(data: bytearray, rng: random.Random, _: bytes) -> None:
-    start = rng.randint(0, len(data))
-    del data[start : start + rng.choice((1, 2, 8, 64, len(data)))]
-
-
-def _splice(data: bytearray, rng: random.Random, other: bytes) -> None:
-    place, start = rng.randint(0, len(data)), rng.randint(0, len(other))
-    length = rng.choice((1, 4, 16, 64, 4096))
-    data[place : place + length] = other[start : start + length]
-
-
-_MUTATIONS = (_flip, _flip, _set, _insert, _overwrite, _cut, _splice)
 
 
 class Surprise(AssertionError):

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage_server.node.scrub import Checkpoint, read_checkpoint
-from support.parser_targets import TARGETS, Surprise, Target, fuzz, mutated, try_one
+from support.mutations import mutated
+from support.parser_targets import TARGETS, Surprise, Target, fuzz, try_one
 from support.simulated_disk import SimulatedDisk
 
 

@@ -121,25 +121,34 @@ def test_a_store_that_breaks_unforeseen_leaves_nobody_waiting_and_is_not_used_ag
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_what_a_pool_checks_is_stored_or_refused_and_nobody_waits_for_ever():
+@pytest.mark.parametrize("size_bytes", [5000, 500_000], ids=["in the writer", "in a pool"])
+def test_what_is_checked_is_stored_or_refused_and_nobody_waits_for_ever(size_bytes):
     def bug():
         raise ZeroDivisionError("a bug")
+
+    def put(writer, pool, check):
+        return writer.put_checked(pool, check, size_bytes)
 
     async def scenario():
         store = MemoryChunkStore()
         writer = GroupCommit(store)
         with ThreadPoolExecutor(1) as pool:
-            assert await writer.put_checked(pool, lambda: fragment(0)) is True
-            assert await writer.put_checked(pool, lambda: fragment(0)) is False
+            assert await put(writer, pool, lambda: fragment(0)) is True
+            assert await put(writer, pool, lambda: fragment(0)) is False
             with pytest.raises(HashMismatch):
-                await writer.put_checked(pool, lambda: Put.verified(fragment(1).key, b"other"))
+                await put(writer, pool, lambda: Put.verified(fragment(1).key, b"other"))
             with pytest.raises(ZeroDivisionError):
-                await writer.put_checked(pool, bug)
-            assert await writer.put_checked(pool, lambda: fragment(2)) is True
+                await put(writer, pool, bug)
+            mixed = [lambda: fragment(2), bug, lambda: fragment(2), lambda: fragment(4)]
+            outcomes = await asyncio.gather(
+                *(put(writer, pool, check) for check in mixed), return_exceptions=True
+            )
+            assert [type(outcome) for outcome in outcomes] == [bool, ZeroDivisionError, bool, bool]
             await writer.close()
             with pytest.raises(StoreReadOnly):
-                await writer.put_checked(pool, lambda: fragment(3))
+                await put(writer, pool, lambda: fragment(3))
         assert not writer.failure
+        assert store.has(fragment(2).key)
         assert not store.has(fragment(3).key)
 
     asyncio.run(scenario())

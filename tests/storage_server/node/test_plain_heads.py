@@ -1,14 +1,14 @@
-"""Which bytes are taken for a plain read: only what the strict parser reads as just that."""
+"""Which bytes are taken for a plain request: only what the strict parser reads as just that."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage_server.node.plain_reads import parse_plain_get
+from storage_server.node.plain_heads import parse_plain_get, parse_plain_put
 from support.fragments import fragment
 from support.parser_targets import TARGETS, try_one
 
-[PLAIN_READ] = [target for target in TARGETS if target.name == "plain-read"]
+PLAIN = [target for target in TARGETS if target.name in ("plain-read", "plain-put")]
 KEY = fragment(1, 5000).key.hex().encode()
 
 # Between them every way to write a read, right and nearly right.
@@ -30,6 +30,15 @@ LINES = (
     b"Range: bytes=0-1,3-4",
     b'If-Range: "x"',
     b"Content-Length: 5",
+    b"content-length: 16777216",
+    b"Content-Length: 05",
+    b"Content-Length: +5",
+    b"Content-Length: 5, 5",
+    b"Authorization: Bearer abc",
+    b"Authorization: Basic abc",
+    b"Origin: http://x",
+    b"Expect: 100-continue",
+    b"Content-Encoding: gzip",
     b"Transfer-Encoding: chunked",
     b"Upgrade: websocket",
     b" folded",
@@ -67,7 +76,8 @@ mutated = st.builds(
 
 @given(st.one_of(requests, mutated))
 def test_what_is_taken_for_a_request_is_just_that_one_to_the_strict_parser(data):
-    try_one(PLAIN_READ, data, "hypothesis")
+    for target in PLAIN:
+        try_one(target, data, "hypothesis")
 
 
 @pytest.mark.parametrize(
@@ -88,3 +98,38 @@ def test_a_header_given_twice_is_for_the_strict_parser(line):
     assert parse_plain_get(b"\r\n".join([*lines, b"", b""])) is not None
     twice = line.swapcase() if not line.startswith((b"Range", b"Connection")) else line
     assert parse_plain_get(b"\r\n".join([*lines, twice, b"", b""])) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Host: x",
+        b"Accept: */*",
+        b"Accept-Encoding: gzip",
+        b"User-Agent: x",
+        b"Connection: keep-alive",
+        b"Authorization: Bearer x",
+        b"Content-Length: 9",
+    ],
+    ids=bytes.decode,
+)
+def test_an_upload_with_a_header_given_twice_is_for_the_strict_parser(line):
+    lines = [b"Host: x", b"Authorization: Bearer x", b"Content-Length: 9"]
+    lines = [b"PUT /v1/chunks/%s HTTP/1.1" % KEY, *lines, *([] if line in lines else [line])]
+    assert parse_plain_put(b"\r\n".join([*lines, b"", b""])) is not None
+    assert parse_plain_put(b"\r\n".join([*lines, line, b"", b""])) is None
+
+
+@pytest.mark.parametrize("missing", [b"Host: x", b"Content-Length: 9"], ids=bytes.decode)
+def test_an_upload_without_a_host_or_a_length_is_for_the_strict_parser(missing):
+    lines = [line for line in (b"Host: x", b"Content-Length: 9") if line != missing]
+    first = b"PUT /v1/chunks/%s HTTP/1.1" % KEY
+    assert parse_plain_put(b"\r\n".join([first, *lines, b"", b""])) is None
+
+
+def test_a_head_that_is_not_whole_yet_is_for_the_strict_parser():
+    data = b"PUT /v1/chunks/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n" % KEY
+    assert parse_plain_put(data) is not None
+    assert not any(parse_plain_put(data[:stop]) for stop in range(len(data)))
+    long = data[:-2] + b"User-Agent: " + b"x" * 2048 + b"\r\n\r\n"
+    assert parse_plain_put(long) is None

@@ -1,4 +1,4 @@
-"""What the node takes for a plain read must be one to aiohttp's strict parser, too."""
+"""What a node takes for a plain read or upload must be one to aiohttp's strict parser, too."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
 
-from storage_server.node.plain_reads import is_whole_head, parse_plain_get
+from storage_server.node.plain_heads import is_whole_head, parse_plain_get, parse_plain_put
 
 
 def is_read_alike(data: bytes) -> bool:
@@ -36,6 +36,27 @@ def is_read_alike(data: bytes) -> bool:
         last = "" if wanted.last is None else wanted.last
         expected = [] if wanted.first is None else [f"bytes={wanted.first}-{last}"]
         assert [re.sub(r"\b0+(?=[0-9])", "", text.lower()) for text in ranges] == expected
+    return True
+
+
+def is_put_alike(data: bytes) -> bool:
+    """Bytes that begin an upload by the plain rule must begin just that for the strict parser."""
+    wanted = parse_plain_put(data)
+    if wanted is None:
+        return False
+    found = _parsed_by_aiohttp(data[: wanted.head_bytes])
+    assert found is not None
+    [(message, payload)], tail = found
+    assert not tail
+    assert not payload.is_eof()
+    assert (message.method, message.path) == ("PUT", f"/v1/chunks/{wanted.key.hex()}")
+    assert message.version == (1, 1)
+    assert not message.should_close
+    assert not message.chunked
+    assert not set(message.headers) & {"Origin", "Expect", "Content-Encoding", "Transfer-Encoding"}
+    assert message.headers.getall("Content-Length") == [str(wanted.length_bytes)]
+    tokens = [text.split(" ", 1)[1] for text in message.headers.getall("Authorization", [])]
+    assert tokens == ([wanted.token] if wanted.token else [])
     return True
 
 

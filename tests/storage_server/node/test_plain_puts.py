@@ -1,0 +1,318 @@
+"""Plain uploads: the same answers as by aiohttp, however the bytes come and whoever leaves."""
+
+import asyncio
+import socket
+import threading
+import time
+
+import pytest
+
+from storage_server.node.access import Guard
+from storage_server.node.errors import StoreFull, StoreReadOnly
+from storage_server.node.limits import Shaping
+from storage_server.node.plain_puts import PlainPuts
+from storage_server.node.superblock_store import SuperblockStore
+from support.fragments import fragment
+from support.node_in_thread import (
+    NodeInThread,
+    raw_put,
+    read_all,
+    read_answer,
+    status_of,
+    wait_until,
+)
+
+pytestmark = pytest.mark.real
+
+SMALL, LARGE = fragment(1, 5000), fragment(2, 3_000_000)
+TOKEN = "correct horse battery staple".replace(" ", "-")
+OTHER_PATH = b"X-Other: 1"
+
+
+class Paths:
+    """What each upload that a node's connections looked at became."""
+
+    def __init__(self, monkeypatch):
+        self.taken = []
+        begin = PlainPuts.begin
+
+        def watched(puts, *args):
+            upload = begin(puts, *args)
+            self.taken.append(upload is not None)
+            return upload
+
+        monkeypatch.setattr(PlainPuts, "begin", watched)
+
+
+@pytest.fixture
+def paths(monkeypatch):
+    return Paths(monkeypatch)
+
+
+@pytest.fixture
+def node(tmp_path, paths):
+    with NodeInThread(tmp_path) as node:
+        yield node
+        wait_until(lambda: node.running.node.load == 0)
+        assert node.running.node.put_budget.taken_bytes == 0
+
+
+def length_of(put) -> bytes:
+    return b"Content-Length: %d" % len(put.data)
+
+
+def upload(put, *lines: bytes, body: bytes | None = None) -> bytes:
+    return raw_put(put, *lines, length_of(put), body=body)
+
+
+def answer_to(node, data: bytes) -> tuple[bytes, bytes]:
+    with node.connect() as connection:
+        connection.sendall(data)
+        return read_answer(connection)
+
+
+def without_date(head: bytes) -> list[bytes]:
+    return sorted(line for line in head.split(b"\r\n") if not line.startswith(b"Date:"))
+
+
+@pytest.mark.parametrize("size", [1, 5000, 300_000, 3_000_000])
+def test_both_paths_answer_alike_and_store_the_same(node, paths, size):
+    plain, other = fragment(1, size), fragment(2, size)
+    answers = {}
+    for _ in range(2):  # new, then known
+        for put, lines in ((plain, []), (other, [OTHER_PATH])):
+            head, body = answer_to(node, upload(put, *lines))
+            answers.setdefault(put.key, []).append((status_of(head), without_date(head), body))
+            assert node.get(put).body == put.data
+    assert paths.taken == [True, False] * 2
+    for mine, theirs in zip(answers[plain.key], answers[other.key], strict=True):
+        alike = [
+            [part.replace(put.key.hex().encode(), b"KEY") for part in (*head, body)]
+            for put, (_, head, body) in ((plain, mine), (other, theirs))
+        ]
+        assert alike[0] == alike[1]
+    assert [status for status, _, _ in answers[plain.key]] == [201, 200]
+
+
+@pytest.mark.parametrize("size", [5000, 3_000_000])
+def test_a_body_that_is_not_what_its_key_says_is_refused_alike(node, paths, size):
+    put = fragment(1, size)
+    wrong = put.data[:-1] + bytes([put.data[-1] ^ 1])
+    with node.connect() as connection:
+        answers = []
+        for lines in ([], [OTHER_PATH]):
+            connection.sendall(upload(put, *lines, body=wrong))
+            answers.append(read_answer(connection))
+        (head, body), (other_head, other_body) = answers
+        assert without_date(head) == without_date(other_head)
+        assert body == other_body
+        assert status_of(head) == 422
+        connection.sendall(upload(put))  # the connection can be used further
+        assert status_of(read_answer(connection)[0]) == 201
+    assert paths.taken[:2] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([b"Content-Length: 0"], 400),
+        ([b"Content-Length: 99999999"], 413),
+        ([b"Content-Length: 5", b"Content-Length: 5"], 400),
+        ([b"Transfer-Encoding: chunked"], 400),
+        ([b"Content-Encoding: gzip", b"Content-Length: 5000"], 415),
+        ([b"Content-Length: 5000", b"Connection: close"], 201),
+    ],
+    ids=lambda part: part[0].decode() if isinstance(part, list) else str(part),
+)
+def test_what_is_not_plain_takes_the_other_path(node, paths, lines, status):
+    assert status_of(answer_to(node, raw_put(SMALL, *lines))[0]) == status
+    assert paths.taken == [False]
+
+
+def test_a_browser_may_not_store_and_who_waits_to_be_asked_is_asked(node, paths):
+    assert status_of(answer_to(node, upload(SMALL, b"Origin: http://x"))[0]) == 403
+    with node.connect() as connection:
+        connection.sendall(upload(SMALL, b"Expect: 100-continue", body=b""))
+        assert status_of(read_answer(connection)[0]) == 100
+        connection.sendall(SMALL.data)
+        assert status_of(read_answer(connection)[0]) == 201
+    assert paths.taken == [False, False]
+
+
+def test_with_a_token_only_who_shows_it_may_store(tmp_path, paths):
+    with NodeInThread(tmp_path, token=TOKEN) as node:
+        right, wrong = f"Bearer {TOKEN}", f"Bearer {TOKEN}x"
+        assert node.put(SMALL).status == 401
+        assert node.put(SMALL, Authorization=wrong).status == 401
+        assert node.get(SMALL).status == 404
+        assert node.put(SMALL, Authorization=right).status == 201
+        mine = b"authorization: bearer " + TOKEN.encode()
+        assert status_of(answer_to(node, raw_put(LARGE, mine, length_of(LARGE)))[0]) == 201
+        assert status_of(answer_to(node, raw_put(LARGE, length_of(LARGE), mine))[0]) == 200
+    assert paths.taken == [False, False, True, True, True]
+
+
+def test_a_guard_without_a_token_lets_everybody_store_who_reaches_it(tmp_path):
+    with NodeInThread(tmp_path) as node:
+        assert Guard(node.running.node.config).may_write("")
+        assert Guard(node.running.node.config).may_write("anything")
+
+
+def test_uploads_sent_together_or_byte_by_byte_are_answered_in_order(node, paths):
+    puts = [fragment(number, 3000) for number in range(6)]
+    data = b"".join(map(upload, puts))
+    with node.connect() as connection:
+        for number in range(len(data)):
+            connection.sendall(data[number : number + 1])
+        for _ in puts:
+            assert status_of(read_answer(connection)[0]) == 201
+    with node.connect() as connection:
+        connection.sendall(data)
+        for _ in puts:
+            assert status_of(read_answer(connection)[0]) == 200
+    for put in puts:
+        assert node.get(put).body == put.data
+
+
+def test_a_body_in_pieces_of_any_size_is_stored(node, paths):
+    for number, step in enumerate((1, 7, 4096, 70_000, 262_144, 299_999)):
+        put = fragment(number, 300_000 if step > 7 else 3000)
+        data = upload(put)
+        head = data.index(b"\r\n\r\n") + 4
+        with node.connect() as connection:
+            connection.sendall(data[:head])
+            wait_until(lambda: node.running.node.load == 1)
+            for start in range(head, len(data), step):
+                connection.sendall(data[start : start + step])
+            assert status_of(read_answer(connection)[0]) == 201
+        assert node.get(put).body == put.data
+        wait_until(lambda: node.running.node.load == 0)
+    assert all(paths.taken)
+
+
+def test_requests_behind_an_upload_are_answered_behind_it(node):
+    get = b"GET /v1/chunks/%s HTTP/1.1\r\nHost: x\r\n\r\n" % LARGE.key.hex().encode()
+    with node.connect() as connection:
+        data = upload(LARGE)
+        connection.sendall(data[:100_000])
+        wait_until(lambda: node.running.node.load == 1)
+        connection.sendall(data[100_000:] + get + upload(SMALL) + get)
+        for _ in range(2):
+            assert status_of(read_answer(connection)[0]) == 201
+            assert read_answer(connection)[1] == LARGE.data
+
+
+def test_a_sender_that_will_send_no_more_gets_its_answer(node):
+    for put in (SMALL, LARGE):
+        with node.connect() as connection:
+            connection.sendall(upload(put))
+            connection.shutdown(socket.SHUT_WR)
+            assert status_of(read_all(connection)) == 201  # to the end: the node closes
+
+
+def test_a_sender_that_leaves_in_the_middle_leaves_nothing(node):
+    for _ in range(5):
+        with node.connect() as connection:
+            connection.sendall(upload(LARGE)[:1_000_000])
+            wait_until(lambda: node.running.node.put_budget.taken_bytes == len(LARGE.data))
+        wait_until(lambda: node.running.node.put_budget.taken_bytes == 0)
+    assert node.get(LARGE).status == 404
+    assert node.running.node.metrics._requests["PUT", "/v1/chunks/{key}", 400] == 5
+
+
+def test_a_sender_that_leaves_behind_its_body_has_stored_it(node, monkeypatch):
+    goes_on = threading.Event()
+    commit = SuperblockStore.commit
+
+    def slow(store, writes):
+        goes_on.wait(20)
+        return commit(store, writes)
+
+    monkeypatch.setattr(SuperblockStore, "commit", slow)
+    with node.connect() as connection:
+        connection.sendall(upload(LARGE))
+        metrics = node.running.node.metrics
+        wait_until(lambda: metrics.bytes_in == len(LARGE.data))
+    time.sleep(0.1)
+    assert node.running.node.load == 1  # nobody waits for it, and it is under way
+    goes_on.set()
+    wait_until(lambda: node.running.node.load == 0)
+    assert node.get(LARGE).body == LARGE.data
+
+
+def test_a_body_that_comes_too_slowly_is_given_up(tmp_path, paths):
+    with NodeInThread(tmp_path, limits={"body_timeout_s": 0.3}) as node:
+        with node.connect() as connection:
+            connection.sendall(upload(LARGE)[:1_000_000])
+            head, body = read_answer(connection)
+            assert status_of(head) == 408
+            assert b"Connection: close" in head
+            assert b"TOO_SLOW" in body
+            assert connection.recv(1) == b""
+        wait_until(lambda: node.running.node.load == 0)
+        assert node.running.node.put_budget.taken_bytes == 0
+    assert paths.taken == [True]
+
+
+def test_a_slow_upload_is_no_idle_connection(tmp_path, paths):
+    with NodeInThread(tmp_path, limits={"keepalive_s": 0.2}) as node, node.connect() as connection:
+        data = upload(LARGE)
+        for start in range(0, len(data), 600_000):
+            connection.sendall(data[start : start + 600_000])
+            time.sleep(0.15)
+        assert status_of(read_answer(connection)[0]) == 201
+        assert read_all(connection) == b""  # idle now, and closed in time
+    assert paths.taken == [True]
+
+
+def test_no_more_is_taken_in_than_the_budget_holds(tmp_path, paths):
+    with NodeInThread(tmp_path, limits={"put_bytes_in_flight_max": 4_000_000}) as node:
+        with node.connect() as first:
+            first.sendall(upload(LARGE)[:1000])
+            wait_until(lambda: node.running.node.load == 1)
+            head, _ = answer_to(node, upload(fragment(3, 3_000_000)))
+            assert status_of(head) == 503
+            assert b"Retry-After: 1" in head
+        wait_until(lambda: node.running.node.load == 0)
+        assert node.put(LARGE).status == 201
+    assert paths.taken == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(StoreFull("full"), 507), (StoreReadOnly("broken"), 503)]
+)
+def test_what_the_store_refuses_is_said(node, monkeypatch, error, status):
+    monkeypatch.setattr(SuperblockStore, "commit", lambda store, writes: [error] * len(writes))
+    answers = [answer_to(node, upload(SMALL, *lines)) for lines in ([], [OTHER_PATH])]
+    assert without_date(answers[0][0]) == without_date(answers[1][0])
+    assert answers[0][1] == answers[1][1]
+    assert status_of(answers[0][0]) == status
+
+
+def test_under_a_cap_or_a_delay_and_in_a_node_that_stops_the_other_path_answers(node, paths):
+    node.call(reshape(node, Shaping(delay_s=0.01)))
+    assert node.put(SMALL).status == 201
+    node.call(reshape(node, Shaping()))
+    with node.connect() as connection, node.connect() as other:
+        connection.sendall(upload(SMALL))
+        assert status_of(read_answer(connection)[0]) == 200
+        other.sendall(upload(SMALL))
+        assert status_of(read_answer(other)[0]) == 200
+        data = upload(LARGE)
+        connection.sendall(data[:1000])
+        wait_until(lambda: node.running.node.load == 1)
+        node.begin_stop()
+        wait_until(lambda: node.running.node.is_draining)
+        other.sendall(upload(SMALL))
+        assert b"Connection: close" in read_answer(other)[0]
+        connection.sendall(data[1000:])  # what had begun is ended, and acknowledged
+        head, _ = read_answer(connection)
+        assert status_of(head) == 201
+        assert b"Connection: close" in head
+        assert connection.recv(1) == b""
+    assert paths.taken == [False, True, True, True, False]
+
+
+async def reshape(node, shaping: Shaping) -> None:
+    node.running.node.pacer.reshape(shaping)
+    await asyncio.sleep(0)
