@@ -17,7 +17,7 @@ from storage_server.node.config import NodeLimits, is_loopback
 from storage_server.node.metrics import NodeMetrics
 from storage_server.node.plain_heads import is_whole_head
 from storage_server.node.plain_puts import PlainPuts, Upload
-from storage_server.node.plain_reads import Answer, PlainReads
+from storage_server.node.plain_reads import Answer, Connection, PlainReads
 from storage_server.node.responses import SERVER_NAME, HttpProblem, problem_response
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,9 @@ class NodeServer(web.Server):
                 del self._open_by_peer[peer]
 
 
+# What waits encrypted for a reader before writing pauses; asyncio's own limit is 512 KiB.
+_ENCRYPTED_BYTES_MAX = 64 * 1024
+
 # What may come while an answer is under way before reading pauses.
 _HELD_BYTES_MAX = 16 * 1024
 
@@ -130,13 +133,13 @@ class NodeProtocol(RequestHandler):
     that come meanwhile are held.
     """
 
-    __slots__ = ("_answer", "_held", "_is_between", "_is_plain", "_peer", "_saw_end", "_server")
+    __slots__ = ("_answer", "_held", "_is_between", "_is_encrypted", "_peer", "_saw_end", "_server")
 
     def __init__(self, server: NodeServer, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
         self._server = server
         self._peer = ""
-        self._is_plain = False  # not TLS
+        self._is_encrypted = False
         self._is_between = True  # what aiohttp's parser got so far ended with the end of a request
         self._answer: Answer | Upload | None = None
         self._held = bytearray()
@@ -155,7 +158,9 @@ class NodeProtocol(RequestHandler):
             transport.close()
             return
         limit_socket(transport.get_extra_info("socket"), self._server.limits)
-        self._is_plain = transport.get_extra_info("sslcontext") is None
+        self._is_encrypted = transport.get_extra_info("sslcontext") is not None
+        if self._is_encrypted:
+            transport.set_write_buffer_limits(_ENCRYPTED_BYTES_MAX)
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -173,8 +178,18 @@ class NodeProtocol(RequestHandler):
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Send an answer under way to a reader that will ask no more; else let asyncio close."""
-        self._saw_end = self._answer is not None
+        # Under TLS there is no half-close.
+        self._saw_end = self._answer is not None and not self._is_encrypted
         return self._saw_end
+
+    def resume_writing(self) -> None:
+        """Go on with an answer under way."""
+        super().resume_writing()
+        if isinstance(self._answer, Answer):
+            self._answer.may_write()
+
+    def _connection_of(self, transport: asyncio.Transport) -> Connection:
+        return Connection(transport, self._is_encrypted, lambda: self.writing_paused, self._go_on)
 
     @property
     def _is_idle(self) -> bool:
@@ -182,7 +197,7 @@ class NodeProtocol(RequestHandler):
         return self._waiter is not None and not self._waiter.done() and not self._messages
 
     def _answers(self, data: bytes) -> bool:
-        if not self._is_plain or not self._is_idle or self._close or self._force_close:
+        if not self._is_idle or self._close or self._force_close:
             return False
         transport = self.transport
         if not isinstance(transport, asyncio.Transport) or transport.is_closing():
@@ -198,8 +213,8 @@ class NodeProtocol(RequestHandler):
     def _begun(self, data: bytes, transport: asyncio.Transport) -> Answer | Upload | None:
         reads, puts = self._server.plain_reads, self._server.plain_puts
         if data.startswith(b"GET ") and reads is not None:
-            return reads.begin(data, transport, self._go_on)
-        if data.startswith(b"PUT ") and puts is not None:
+            return reads.begin(data, self._connection_of(transport))
+        if data.startswith(b"PUT ") and puts is not None and not self._is_encrypted:
             return puts.begin(data, transport, self, self._go_on)
         return None
 

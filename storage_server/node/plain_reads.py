@@ -14,7 +14,9 @@ import asyncio
 import contextlib
 import errno
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from redundancy.errors import EvenflowError
@@ -24,6 +26,16 @@ from storage_server.node.node_state import NodeState
 from storage_server.node.plain_heads import PlainGet, parse_plain_get
 from storage_server.node.responses import SMALL_BYTES
 from storage_server.node.store import StoredFragment
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What an answer needs of its connection."""
+
+    transport: asyncio.Transport
+    is_encrypted: bool
+    is_held_up: Callable[[], bool]  # the transport has enough for now; ``may_write`` ends that
+    on_end: Callable[[], None]  # called at the end of an answer that was not sent at once
 
 
 class PlainReads:
@@ -40,19 +52,15 @@ class PlainReads:
         self.can_wait = hasattr(asyncio.get_running_loop(), "_add_writer")
         self._checks: set[asyncio.Task[None]] = set()
 
-    def begin(
-        self, data: bytes, transport: asyncio.Transport, on_end: Callable[[], None]
-    ) -> "Answer | None":
-        """Answer ``data``, or begin to; None: not one byte was sent, it is for the other path.
-
-        Args: on_end: called at the end of an answer that is not over when this returns.
-        """
+    def begin(self, data: bytes, connection: Connection) -> "Answer | None":
+        """Answer ``data``, or begin to; None: not one byte was sent, it is for the other path."""
         node = self.node
         if not self._is_open or node.is_draining or node.pacer.is_shaped:
             return None
         wanted = parse_plain_get(data)
-        if wanted is None or transport.get_write_buffer_size():
+        if wanted is None or connection.transport.get_write_buffer_size():
             return None
+        kind = WrittenAnswer if connection.is_encrypted else SentAnswer
         try:
             fragment = node.store.find(wanted.key)
         except EvenflowError:
@@ -60,7 +68,7 @@ class PlainReads:
         span = wanted.span(fragment.length_bytes)
         if span is None or fragment.descriptor is None:
             return None
-        answer = Answer(self, wanted, fragment, span, transport, on_end)
+        answer = kind(self, wanted, fragment, span, connection)
         # Whoever sees no load sees every answer counted.
         with node.one_request(), contextlib.suppress(OSError):
             # The disk failed under a look at what is in memory: the other path says so.
@@ -78,7 +86,7 @@ class PlainReads:
             await self.node.caretaker.check(key)
 
 
-class Answer:
+class Answer(ABC):
     """Responsible for one answer on its way. Nothing else may be written to its connection.
 
     begun -> over: it was sent at once
@@ -91,27 +99,106 @@ class Answer:
         wanted: PlainGet,
         fragment: StoredFragment,
         span: tuple[int, int],
-        transport: asyncio.Transport,
-        on_end: Callable[[], None],
+        connection: Connection,
     ) -> None:
         self._desk = desk
         self._node = desk.node
         self._wanted = wanted
         self._fragment = fragment
         self._start, self._stop = span
-        self._in_memory_stop = self._start  # up to here sending needs no wait for the disk
-        self._transport = transport
-        self._socket = transport.get_extra_info("socket").fileno()
-        self._on_end = on_end
+        self._connection = connection
+        self._transport = connection.transport
         self._head = wanted.head(span, fragment.length_bytes)
         self._loop: Any = asyncio.get_running_loop()
-        self._waits_for_reader = False
         self._deadline: asyncio.TimerHandle | None = None
         self._reading: asyncio.Task[bytes] | None = None
         self.is_over = False
 
+    @abstractmethod
     def begin(self) -> bool:
         """Send what goes now; return False if nothing was sent and the other path should try."""
+
+    @abstractmethod
+    def may_write(self) -> None:
+        """Go on, if this waits for it: the transport takes more."""
+
+    def cancel(self) -> None:
+        """Stop: the connection is gone."""
+        self._finish()
+
+    # -- waiting -----------------------------------------------------------------------------------
+
+    def _begin_to_wait(self) -> None:
+        if self._deadline is None:
+            patience_s = self._node.sender.patience_s(self._stop - self._start)
+            self._deadline = self._loop.call_later(patience_s, self._cut)
+            self._node.begin_request()
+
+    def _read_cold(self, count: int) -> None:
+        """Have a thread read what comes next."""
+        self._begin_to_wait()
+        reading = self._node.sender.read_cold(self._fragment, self._start, count)
+        self._reading = self._loop.create_task(reading)
+        self._reading.add_done_callback(self._is_read)
+
+    def _is_read(self, reading: asyncio.Task[bytes]) -> None:
+        self._reading = None
+        is_read = not reading.cancelled() and reading.exception() is None
+        if self.is_over:
+            return
+        if not is_read:
+            self._fail()
+            return
+        self._use(reading.result())
+
+    @abstractmethod
+    def _use(self, data: bytes) -> None:
+        """Go on with what was read; it is in memory now."""
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def _count(self, body_bytes: int) -> None:
+        status = 200 if self._wanted.first is None else 206
+        self._node.metrics.count_request("GET", self._desk.route, status)
+        self._node.metrics.bytes_out += body_bytes
+
+    def _end(self) -> None:
+        has_waited = self._deadline is not None
+        self._finish()
+        if has_waited:
+            self._connection.on_end()
+
+    def _fail(self) -> None:
+        """The disk did not give the bytes: cut, so that nobody takes what follows for them."""
+        self._cut()
+        self._desk.suspect(self._wanted.key)
+
+    def _cut(self) -> None:
+        self._finish()
+        self._transport.abort()
+
+    def _finish(self) -> None:
+        if self.is_over:
+            return
+        self.is_over = True
+        if self._reading is not None:
+            self._reading.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._node.end_request()
+
+
+class SentAnswer(Answer):
+    """Responsible for an answer that goes from the page cache into the socket."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._in_memory_stop = self._start  # up to here sending needs no wait for the disk
+        self._socket = self._transport.get_extra_info("socket").fileno()
+        self._waits_for_reader = False
+
+    def begin(self) -> bool:
+        """See ``Answer.begin``."""
         if self._stop - self._start <= SMALL_BYTES:
             return self._send_small()
         if not self._desk.can_wait or not self._is_all_in_memory():
@@ -128,9 +215,8 @@ class Answer:
         self._go_on()
         return True
 
-    def cancel(self) -> None:
-        """Stop: the connection is gone."""
-        self._finish()
+    def may_write(self) -> None:
+        """See ``Answer.may_write``; this waits for the socket."""
 
     # -- small: one copy, one call -----------------------------------------------------------------
 
@@ -211,31 +297,12 @@ class Answer:
             self._in_memory_stop = self._slice_stop
             return True
         self._stop_waiting_for_reader()
-        self._begin_to_wait()
-        count = self._slice_stop - self._start
-        reading = self._node.sender.read_cold(self._fragment, self._start, count)
-        self._reading = self._loop.create_task(reading)
-        self._reading.add_done_callback(self._is_read)
+        self._read_cold(self._slice_stop - self._start)
         return False
 
-    def _is_read(self, reading: asyncio.Task[bytes]) -> None:
-        self._reading = None
-        is_read = not reading.cancelled() and reading.exception() is None
-        if self.is_over:
-            return
-        if not is_read:
-            self._fail()
-            return
+    def _use(self, data: bytes) -> None:  # noqa: ARG002
         self._in_memory_stop = self._slice_stop
         self._go_on()
-
-    # -- waiting -----------------------------------------------------------------------------------
-
-    def _begin_to_wait(self) -> None:
-        if self._deadline is None:
-            patience_s = self._node.sender.patience_s(self._stop - self._start)
-            self._deadline = self._loop.call_later(patience_s, self._cut)
-            self._node.begin_request()
 
     def _wait_for_reader(self) -> None:
         self._begin_to_wait()
@@ -248,35 +315,58 @@ class Answer:
             self._waits_for_reader = False
             self._loop._remove_writer(self._socket)
 
-    # -- the end -----------------------------------------------------------------------------------
-
-    def _count(self, body_bytes: int) -> None:
-        status = 200 if self._wanted.first is None else 206
-        self._node.metrics.count_request("GET", self._desk.route, status)
-        self._node.metrics.bytes_out += body_bytes
-
-    def _end(self) -> None:
-        has_waited = self._deadline is not None
-        self._finish()
-        if has_waited:
-            self._on_end()
-
-    def _fail(self) -> None:
-        """The disk did not give the bytes: cut, so that nobody takes what follows for them."""
-        self._cut()
-        self._desk.suspect(self._wanted.key)
-
-    def _cut(self) -> None:
-        self._finish()
-        self._transport.abort()
-
     def _finish(self) -> None:
-        if self.is_over:
-            return
-        self.is_over = True
         self._stop_waiting_for_reader()
-        if self._reading is not None:
-            self._reading.cancel()
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._node.end_request()
+        super()._finish()
+
+
+class WrittenAnswer(Answer):
+    """Responsible for an answer that is encrypted on its way."""
+
+    def begin(self) -> bool:
+        """See ``Answer.begin``."""
+        first = self._next_part()
+        if first is None:
+            return False
+        self._count(self._stop - self._start)
+        self._write(self._head + first)
+        self._go_on()
+        return True
+
+    def may_write(self) -> None:
+        """See ``Answer.may_write``."""
+        if not self.is_over and self._reading is None:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Write until the transport has enough for now or the disk is to be waited for."""
+        try:
+            while self._start < self._stop:
+                if self._connection.is_held_up():
+                    self._begin_to_wait()
+                    return
+                part = self._next_part()
+                if part is None:
+                    self._read_cold(self._part_stop - self._start)
+                    return
+                self._write(part)
+        except OSError:
+            self._fail()  # of the disk: writing only fills the transport's buffer
+        else:
+            self._end()
+
+    @property
+    def _part_stop(self) -> int:
+        return min(self._stop, self._start + SMALL_BYTES)
+
+    def _next_part(self) -> bytes | None:
+        part = self._node.sender.small_in_memory(self._fragment, self._start, self._part_stop)
+        return None if part is None else bytes(part)
+
+    def _write(self, data: bytes) -> None:
+        self._start = self._part_stop
+        self._transport.write(data)
+
+    def _use(self, data: bytes) -> None:
+        self._write(data)
+        self._go_on()
