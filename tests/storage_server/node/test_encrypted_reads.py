@@ -11,6 +11,7 @@ from storage_server.node.plain_reads import PlainReads
 from support.certificates import make_certificate
 from support.fragments import fragment
 from support.node_in_thread import NodeInThread, read_all, read_answer, status_of, wait_until
+from support.plain_paths import Paths, without_date
 
 pytestmark = [
     pytest.mark.real,
@@ -27,17 +28,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def taken(monkeypatch):
-    """What each request that a node's connections looked at became."""
-    taken = []
-    begin = PlainReads.begin
-
-    def watched(reads, *args):
-        answer = begin(reads, *args)
-        taken.append(answer is not None)
-        return answer
-
-    monkeypatch.setattr(PlainReads, "begin", watched)
-    return taken
+    return Paths(monkeypatch, PlainReads).taken
 
 
 @pytest.fixture
@@ -65,10 +56,6 @@ def connected(node, files, *, receive_bytes=None):
 def get(put, *lines: bytes) -> bytes:
     first = b"GET /v1/chunks/%s HTTP/1.1" % put.key.hex().encode()
     return b"\r\n".join((first, b"Host: x", *lines)) + b"\r\n\r\n"
-
-
-def without_date(head: bytes) -> list[bytes]:
-    return sorted(line for line in head.split(b"\r\n") if not line.startswith(b"Date:"))
 
 
 @pytest.mark.parametrize("put", [SMALL, LARGE], ids=["small", "large"])

@@ -21,6 +21,7 @@ from support.node_in_thread import (
     status_of,
     wait_until,
 )
+from support.plain_paths import Paths, without_date
 
 pytestmark = pytest.mark.real
 
@@ -29,24 +30,9 @@ TOKEN = "correct horse battery staple".replace(" ", "-")
 OTHER_PATH = b"X-Other: 1"
 
 
-class Paths:
-    """What each upload that a node's connections looked at became."""
-
-    def __init__(self, monkeypatch):
-        self.taken = []
-        begin = PlainPuts.begin
-
-        def watched(puts, *args):
-            upload = begin(puts, *args)
-            self.taken.append(upload is not None)
-            return upload
-
-        monkeypatch.setattr(PlainPuts, "begin", watched)
-
-
 @pytest.fixture
 def paths(monkeypatch):
-    return Paths(monkeypatch)
+    return Paths(monkeypatch, PlainPuts)
 
 
 @pytest.fixture
@@ -69,10 +55,6 @@ def answer_to(node, data: bytes) -> tuple[bytes, bytes]:
     with node.connect() as connection:
         connection.sendall(data)
         return read_answer(connection)
-
-
-def without_date(head: bytes) -> list[bytes]:
-    return sorted(line for line in head.split(b"\r\n") if not line.startswith(b"Date:"))
 
 
 @pytest.mark.parametrize("size", [1, 5000, 300_000, 3_000_000])

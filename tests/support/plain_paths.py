@@ -1,0 +1,26 @@
+"""Which of a node's two paths its requests take."""
+
+from collections.abc import Sequence
+
+import pytest
+
+
+class Paths:
+    """Responsible for noting what each request that a plain desk looked at became."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, desk: type) -> None:
+        """Args: desk: ``PlainReads`` or ``PlainPuts``."""
+        self.taken: list[bool] = []
+        begin = desk.begin
+
+        def watched(self_of_desk, *args):
+            begun = begin(self_of_desk, *args)
+            self.taken.append(begun is not None)
+            return begun
+
+        monkeypatch.setattr(desk, "begin", watched)
+
+
+def without_date(head: bytes) -> Sequence[bytes]:
+    """Return the lines of an answer's head in order, but for the one that changes."""
+    return sorted(line for line in head.split(b"\r\n") if not line.startswith(b"Date:"))
