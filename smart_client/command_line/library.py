@@ -3,6 +3,7 @@
 import argparse
 import fnmatch
 import sys
+from collections.abc import Sequence
 
 from rich.table import Table
 
@@ -11,6 +12,7 @@ from redundancy.quantities import counted, size_text
 from redundancy.terminal import Terminal
 from smart_client import wire
 from smart_client.command_line.common import run_async, settings
+from smart_client.config import ClientConfig
 from smart_client.ladders import ladder_of
 from smart_client.library import Library
 from smart_client.narration import clock
@@ -200,6 +202,7 @@ def rm(args: argparse.Namespace, terminal: Terminal) -> int:
     """Remove videos and free their space."""
     config = settings(args)
     if not args.yes and not args.dry_run:
+        run_async(_require(config, args.videos))  # nobody is asked about what is not there
         if terminal.json or not sys.stdin.isatty():
             raise ConfigError("rm asks before it deletes", hint="add --yes")
         answer = input(f"remove {', '.join(args.videos)} for good? [y/N] ")
@@ -227,6 +230,13 @@ def rm(args: argparse.Namespace, terminal: Terminal) -> int:
         ),
     )
     return ExitCode.OK
+
+
+async def _require(config: ClientConfig, names: Sequence[str]) -> None:
+    """Raises: what tells that one of the videos is not there."""
+    async with Library(config) as library:
+        for name in names:
+            await library.video(name)
 
 
 async def _would_free(library: Library, name: str) -> wire.Deleted:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from redundancy.errors import ExitCode, FileMissing, FileProblem, UsageError
 from redundancy.quantities import counted, size_text
+from redundancy.scheme import Layout
 from redundancy.terminal import Terminal
 from smart_client import wire
 from smart_client.command_line.common import byte_progress, run_async, settings
@@ -26,6 +27,7 @@ from smart_client.ingest.upload import UploadResult, check_name
 from smart_client.ladders import ladder_of
 from smart_client.library import Library
 
+_AUTO = "auto"  # the coordinator chooses the layout
 _GOES_ON = "run the same command again: it goes on where it stopped"
 
 
@@ -33,6 +35,8 @@ def put(args: argparse.Namespace, terminal: Terminal) -> int:
     """Store files."""
     if args.name and len(args.files) > 1:
         raise UsageError("--name goes with a single file")
+    if args.redundancy != _AUTO:
+        Layout.parse(args.redundancy)
     config = settings(args)
     order = _ladder_order(args, config)
     results: list[Stored] = []

@@ -82,7 +82,7 @@ def test_a_video_that_is_not_there_suggests_the_nearest(running: RealCluster, sm
         (["play", "x", "--buffer", "soon"], "soon", ""),
         (["play", "x", "--scheduler", "psychic"], "psychic", "--help"),
         (["get", "x", "--range", "9-3", "-o", "y"], "empty", ""),
-        (["put", "x", "--redundancy", "rs:9"], "x", ""),
+        (["put", "x", "--redundancy", "rs:9"], "rs:9", "rs:3+2"),
     ],
 )
 def test_a_bad_command_line(running: RealCluster, words, says, hints) -> None:
@@ -98,6 +98,9 @@ def test_a_bad_command_line(running: RealCluster, words, says, hints) -> None:
 def test_a_redundancy_that_cannot_be_read(running: RealCluster, small: Path) -> None:
     done = both(running, "put", str(small), "--name", "odd", "--redundancy", "rs:9")
     assert done[0].code == 2
+    check(*done, code=2, name="INVALID_SCHEME", says="rs:9", hints="rs:3+2")
+    # Before anything else is asked, also when the name is taken or nobody answers.
+    done = both(running, "put", str(small), "--redundancy", "rs:9", "--coordinator", "http://x:1")
     check(*done, code=2, name="INVALID_SCHEME", says="rs:9", hints="rs:3+2")
 
 
@@ -132,6 +135,8 @@ def test_rm_asks_first(running: RealCluster, small: Path) -> None:
     running.client("put", str(small), "--name", "dear")
     done = both(running, "rm", "dear")
     check(*done, code=9, name="CONFIG", says="asks", hints="--yes")
+    done = both(running, "rm", "dear", "deer")
+    check(*done, code=4, name="VIDEO_NOT_FOUND", says="Did you mean 'dear'", hints="ls")
     assert running.client("rm", "dear", "--dry-run").code == 0
     assert "dear" in running.client("ls", "--names").out
 
