@@ -30,7 +30,7 @@ class Flight:
     """Records that go to the disk under one sync, and the writes that wait for it."""
 
     room_bytes: int  # what the superblock still takes
-    free_bytes: int  # what the store still takes, this flight included
+    free_bytes: int | None = None  # what the store takes, this flight included; None: not asked yet
     records: list[tuple[RecordHeader, bytes]] = field(default_factory=list)
     changed: list[int] = field(default_factory=list)  # positions of writes that made a record
     echoes: list[int] = field(default_factory=list)  # of writes that only repeat one of these

@@ -34,6 +34,9 @@ _PATIENCE_S_MAX = 0.01
 # it to another thread and back as much again.
 _CHECKED_LATE_BYTES_MAX = 96 * 1024
 
+# At most 31 commits are left out before it is tried again whether waiting helps.
+_IN_VAIN_MAX = 5
+
 # So much is worth a sync of its own: while it is written, the next bodies come in.
 _WORTH_A_SYNC_BYTES = 4 * 1024 * 1024
 
@@ -46,20 +49,31 @@ class Gathering:
     Whoever was answered at the end of a commit may write again at once. If the next commit begins
     with the first of them, all others miss it: 16 writers get a sync for one, a sync for 15, and so
     on, which is half of what the disk could do. So it begins when as many wait as were there when
-    the last one ended, or after a part of the time that one took. A lone writer never waits.
+    the last one ended, or after a part of the time that one took. A lone writer never waits. Where
+    writers take longer to come back (a slow network), waits are in vain: each one that was is
+    followed by twice as many commits without one.
     """
 
     def __init__(self) -> None:
         self._expected = 1
         self._until_s = 0.0
+        self._in_vain = 0
+        self._left_out = 0  # commits still to come that do not wait
 
     def wanted(self, now_s: float) -> tuple[int, float]:
         """Return how many writes are worth waiting for, and for how long (s)."""
         left_s = self._until_s - now_s
-        return (self._expected, left_s) if left_s > 0 else (1, 0.0)
+        return (self._expected, left_s) if left_s > 0 and not self._left_out else (1, 0.0)
+
+    def waited(self, *, is_enough: bool) -> None:
+        """Note how a wait ended: with as many as were wanted, or in vain."""
+        self._in_vain = 0 if is_enough else min(self._in_vain + 1, _IN_VAIN_MAX)
+        # The commit that waited counts as one when it ends.
+        self._left_out = 0 if is_enough else 1 << self._in_vain
 
     def ended(self, began_s: float, ended_s: float, *, done: int, waiting: int) -> None:
         """Note the end of a commit of ``done`` writes; ``waiting`` came meanwhile."""
+        self._left_out = max(0, self._left_out - 1)
         self._expected = done + waiting
         self._until_s = ended_s + min(_PATIENCE * (ended_s - began_s), _PATIENCE_S_MAX)
 
@@ -95,6 +109,7 @@ class GroupCommit:
         self._changed = threading.Condition()  # guards the queue and what is said of it
         self._queue: deque[_Waiting | _Job] = deque()
         self._queued_bytes = 0
+        self._queued_jobs = 0
         self._wanted = 1  # the thread need not be woken for fewer
         self._is_closed = False
         self.failure = ""  # set when the store broke in a way nobody foresaw: nothing is written
@@ -180,13 +195,15 @@ class GroupCommit:
             self._queue.append(item)
             if isinstance(item, _Waiting):
                 self._queued_bytes += item.size_bytes
-            if self._is_enough(item):
+            else:
+                self._queued_jobs += 1
+            if self._is_enough():
                 self._changed.notify()
 
-    def _is_enough(self, newest: _Waiting | _Job) -> bool:
+    def _is_enough(self) -> bool:
         return (
             len(self._queue) >= self._wanted
-            or isinstance(newest, _Job)
+            or self._queued_jobs > 0
             or self._queued_bytes >= _WORTH_A_SYNC_BYTES
         )
 
@@ -212,6 +229,7 @@ class GroupCommit:
             first = self._queue[0]
             if isinstance(first, _Job):
                 self._queue.popleft()
+                self._queued_jobs -= 1
                 return first
             batch: list[_Waiting] = []
             while self._queue and len(batch) < BATCH_WRITES_MAX:
@@ -226,8 +244,8 @@ class GroupCommit:
     def _gather(self) -> None:
         """Wait for those who are about to write."""
         self._wanted, patience_s = self._gathering.wanted(time.perf_counter())
-        if not self._is_closed and not self._is_enough(self._queue[-1]):
-            self._changed.wait(patience_s)
+        if not self._is_closed and not self._is_enough():
+            self._gathering.waited(is_enough=self._changed.wait(patience_s))
         self._wanted = 1
 
     def _commit(self, waiting: list[_Waiting]) -> list[Outcome | Exception]:

@@ -14,6 +14,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from redundancy.errors import ConfigError
 from storage_server.node.config import NodeLimits, is_loopback
+from storage_server.node.limits import LINGER_S
 from storage_server.node.metrics import NodeMetrics
 from storage_server.node.plain_heads import is_whole_head
 from storage_server.node.plain_puts import PlainPuts, Upload
@@ -24,10 +25,6 @@ log = logging.getLogger(__name__)
 
 HEADER_BYTES_MAX = 8 * 1024
 _HEADERS_MAX = 64
-
-# After a refusal the rest of the body is read and dropped for this long: closing at once would
-# make the peer's kernel throw the answer away.
-_LINGER_S = 2.0
 
 # What the C parser hands over at once; 64 KiB, aiohttp's default, costs more wake-ups.
 _READ_BUFFER_BYTES = 256 * 1024
@@ -70,7 +67,7 @@ class NodeServer(web.Server):
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
             max_headers=_HEADERS_MAX,
-            lingering_time=_LINGER_S,
+            lingering_time=LINGER_S,
             read_bufsize=_READ_BUFFER_BYTES,
             auto_decompress=False,
         )
@@ -178,8 +175,11 @@ class NodeProtocol(RequestHandler):
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Send an answer under way to a reader that will ask no more; else let asyncio close."""
-        # Under TLS there is no half-close.
-        self._saw_end = self._answer is not None and not self._is_encrypted
+        if self._is_encrypted:  # no half-close there: who ends takes no more either
+            if self._answer is not None:
+                self._answer.cancel()
+            return None
+        self._saw_end = self._answer is not None
         return self._saw_end
 
     def resume_writing(self) -> None:
@@ -229,12 +229,22 @@ class NodeProtocol(RequestHandler):
         if len(held) > _HELD_BYTES_MAX:
             self.transport.resume_reading()
         if held:
-            self.data_received(held)
-        if self._saw_end and self._answer is None:
-            if self._is_idle:
-                self.force_close()
-            else:
-                self.close()  # once what aiohttp has begun is answered
+            try:
+                self.data_received(held)
+            except BaseException:  # what follows is no longer known to begin a request
+                self.transport.abort()
+                raise
+        if self._saw_end:
+            self._go_to_the_end(self.transport)
+
+    def _go_to_the_end(self, transport: asyncio.WriteTransport) -> None:
+        """Close, now or when what has begun is answered: nothing more will come."""
+        if isinstance(self._answer, Upload) and self._answer.receives:
+            transport.abort()  # the rest of that body never comes
+        elif self._answer is None and self._is_idle:
+            self.force_close()
+        elif self._answer is None:
+            self.close()  # once what aiohttp has begun is answered
 
     def _process_keepalive(self) -> None:
         if self._answer is not None:

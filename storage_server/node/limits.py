@@ -12,6 +12,10 @@ from dataclasses import dataclass
 # readers share a slow disk fairly.
 SLICE_BYTES = 1024 * 1024
 
+# After a refusal the rest of the body is read and dropped for this long: closing at once would
+# make the peer's kernel throw the answer away.
+LINGER_S = 2.0
+
 # Under a cap a slice is what the cap gives in this time, and all who wait get one slice within a
 # round: a client takes 200 ms without a byte for the death of the node.
 _CAPPED_SLICE_S = 0.02

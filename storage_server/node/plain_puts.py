@@ -17,6 +17,7 @@ from http import HTTPStatus
 
 from redundancy.errors import EvenflowError
 from storage_server.node.access import Guard
+from storage_server.node.limits import LINGER_S
 from storage_server.node.node_state import NodeState
 from storage_server.node.plain_heads import PlainPut, answer_head, parse_plain_put
 from storage_server.node.responses import HttpProblem, problem_response
@@ -24,6 +25,8 @@ from storage_server.node.store import Outcome, Put
 from storage_server.node.superblock_format import FRAGMENT_BYTES_MAX
 
 log = logging.getLogger(__name__)
+
+_SCRATCH_BYTES = 64 * 1024
 
 
 class PlainPuts:
@@ -50,7 +53,7 @@ class PlainPuts:
             on_end: called when the upload is answered, or its connection to be closed.
         """
         node = self.node
-        if node.is_draining or node.pacer.is_shaped:
+        if node.is_draining or node.pacer.is_shaped or transport.get_write_buffer_size():
             return None
         wanted = parse_plain_put(data)
         if wanted is None or not self._guard.may_write(wanted.token):
@@ -58,19 +61,33 @@ class PlainPuts:
         length = wanted.length_bytes
         if length > FRAGMENT_BYTES_MAX or len(data) > wanted.head_bytes + length:
             return None
-        facts = node.facts()
-        if facts.read_only_reason or node.refuses_more(facts) or not node.put_budget.take(length):
+        if not self._has_room(length):
             return None
         upload = Upload(self, wanted, transport, protocol, on_end)
-        upload.begin(data)
+        try:
+            upload.begin(data)
+        except BaseException:
+            upload.abandon()
+            raise
         return upload
+
+    def _has_room(self, length_bytes: int) -> bool:
+        """Take a body's length from the budget, if it may be received at all."""
+        node = self.node
+        try:
+            facts = node.facts()
+        except OSError:
+            return False  # the other path says what is wrong
+        if facts.read_only_reason or node.refuses_more(facts):
+            return False
+        return node.put_budget.take(length_bytes)
 
 
 class Upload:
     """Responsible for one upload: its bytes, its part of the budget and its one answer.
 
     receives -> is checked and written -> over: answered
-       `-> over: it came too slowly, or its sender left
+       `-> over: its sender left, or was too slow and is told so
     """
 
     def __init__(
@@ -89,7 +106,7 @@ class Upload:
         self._on_end = on_end
         self._started_s = self._node.clock()
         self._deadline: asyncio.TimerHandle | None = None
-        self._receives = True
+        self.receives = True
         self.is_over = False
         self._node.begin_request()
 
@@ -107,8 +124,12 @@ class Upload:
 
     def cancel(self) -> None:
         """Stop: the connection is gone. What is all here is stored nevertheless."""
-        if self._receives:
+        if self.receives:
             self._end(HTTPStatus.BAD_REQUEST)
+
+    def abandon(self) -> None:
+        """Give back what it has: it could not even begin, or its bytes are lost."""
+        self._give_back()
 
     def count_received(self, count: int) -> None:
         """Count bytes of the body."""
@@ -120,17 +141,22 @@ class Upload:
         self._store(body)
 
     def _store(self, body: bytes) -> None:
-        self._receives = False
+        self.receives = False
         if self._deadline is not None:
             self._deadline.cancel()
         check = partial(Put.verified, self._wanted.key, body)
-        length = self._wanted.length_bytes
-        done = self._node.writer.begin_checked(self._desk.hashers, check, length)
+        try:
+            length = self._wanted.length_bytes
+            done = self._node.writer.begin_checked(self._desk.hashers, check, length)
+        except BaseException:
+            self.abandon()
+            raise
         done.add_done_callback(self._answer)
 
     def _give_up(self) -> None:
-        self._transport.set_protocol(self._protocol)
-        self._refuse(HttpProblem(408, "TOO_SLOW", "the body did not come in time", closes=True))
+        self._transport.set_protocol(_Rest(self._protocol))
+        slow = HttpProblem(408, "TOO_SLOW", "the body did not come in time", closes=True)
+        self._refuse(slow, lingers=True)
 
     def _answer(self, done: "asyncio.Future[Outcome]") -> None:
         error = done.exception()
@@ -149,61 +175,48 @@ class Upload:
         key, length = self._wanted.key.hex(), self._wanted.length_bytes
         body = f'{{"key":"{key}","size":{length}}}\n'.encode("ascii")
         fields = f'ETag: "{key}"\r\nContent-Type: application/json\r\n'
-        self._send(status, fields, body, closes=False)
+        self._send(status, fields, body, self._node.is_draining)
 
-    def _refuse(self, problem: HttpProblem) -> None:
+    def _refuse(self, problem: HttpProblem, *, lingers: bool = False) -> None:
         response = problem_response(problem)
         assert isinstance(response.body, bytes)
         fields = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
-        self._send(HTTPStatus(problem.status), fields, response.body, closes=problem.closes)
+        closes = problem.closes or self._node.is_draining
+        if lingers:
+            asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
+        self._send(HTTPStatus(problem.status), fields, response.body, closes, lingers)
 
-    def _send(self, status: HTTPStatus, fields: str, body: bytes, *, closes: bool) -> None:
-        closes = closes or self._node.is_draining
+    def _send(
+        self, status: HTTPStatus, fields: str, body: bytes, closes: bool, lingers: bool = False
+    ) -> None:
         if not self._transport.is_closing():
             self._node.metrics.bytes_out += len(body)
             self._transport.write(answer_head(status, fields, len(body), closes=closes) + body)
-            if closes:
+            if closes and not lingers:
                 self._transport.close()
         self._end(status)
 
     def _end(self, status: HTTPStatus) -> None:
-        self._receives = False
+        self._node.metrics.count_request("PUT", self._desk.route, status)
+        self._give_back()
+        self._on_end()
+
+    def _give_back(self) -> None:
+        if self.is_over:
+            return
+        self.receives = False
         self.is_over = True
         if self._deadline is not None:
             self._deadline.cancel()
         self._node.put_budget.give_back(self._wanted.length_bytes)
-        self._node.metrics.count_request("PUT", self._desk.route, status)
         self._node.end_request()
-        self._on_end()
 
 
-class _Body(asyncio.BufferedProtocol):
-    """Responsible for receiving one body, and not a byte more."""
+class _Interlude(asyncio.BufferedProtocol):
+    """Responsible for passing on whatever is no byte to the protocol a connection goes back to."""
 
-    def __init__(
-        self, upload: Upload, length_bytes: int, first: memoryview, behind: asyncio.Protocol
-    ) -> None:
-        """Args: first: what is here already; behind: hears of whatever is no byte of the body."""
-        self._upload = upload
+    def __init__(self, behind: asyncio.Protocol) -> None:
         self._behind = behind
-        # Bytes are not to be copied once more to become ``bytes``: BytesIO hands its own out.
-        self._buffer = io.BytesIO()
-        self._buffer.seek(length_bytes - 1)
-        self._buffer.write(b"\0")
-        self._left = self._buffer.getbuffer()
-        self._take(first)
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        """Return where the next bytes go."""
-        return self._left
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Go on, or hand the whole body over."""
-        self._upload.count_received(nbytes)
-        self._advance(nbytes)
-        if not self._left:
-            self._left.release()
-            self._upload.take_body(self._buffer.getvalue())
 
     def pause_writing(self) -> None:
         """Pass it on."""
@@ -217,11 +230,54 @@ class _Body(asyncio.BufferedProtocol):
         """Pass it on: that ends the upload."""
         self._behind.connection_lost(exc)
 
-    def _take(self, first: memoryview) -> None:
+
+class _Body(_Interlude):
+    """Responsible for receiving one body, and not a byte more."""
+
+    def __init__(
+        self, upload: Upload, length_bytes: int, first: memoryview, behind: asyncio.Protocol
+    ) -> None:
+        """Args: first: what is here already."""
+        super().__init__(behind)
+        self._upload = upload
+        # Bytes are not to be copied once more to become ``bytes``: BytesIO hands its own out. What
+        # was never written takes no memory yet.
+        self._buffer = io.BytesIO(bytes(length_bytes))
+        self._left = self._buffer.getbuffer()
         self._left[: len(first)] = first
         self._advance(len(first))
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        """Return where the next bytes go."""
+        return self._left
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Go on, or hand the whole body over."""
+        self._upload.count_received(nbytes)
+        self._advance(nbytes)
+        if not self._left:
+            self._left.release()
+            self._upload.take_body(self._buffer.getvalue())
 
     def _advance(self, count: int) -> None:
         behind = self._left[count:]
         self._left.release()
         self._left = behind
+
+
+class _Rest(_Interlude):
+    """Responsible for dropping what comes of a body that was given up.
+
+    Closing at once would make the peer's kernel throw the answer away.
+    """
+
+    def __init__(self, behind: asyncio.Protocol) -> None:
+        super().__init__(behind)
+        self._scratch = bytearray(_SCRATCH_BYTES)
+
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002
+        """Return where bytes go that nobody wants."""
+        return self._scratch
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Drop them."""

@@ -341,7 +341,7 @@ class WrittenAnswer(Answer):
     def _go_on(self) -> None:
         """Write until the transport has enough for now or the disk is to be waited for."""
         try:
-            while self._start < self._stop:
+            while self._start < self._stop and not self._transport.is_closing():
                 if self._connection.is_held_up():
                     self._begin_to_wait()
                     return

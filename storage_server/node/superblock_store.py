@@ -89,13 +89,13 @@ class SuperblockStore(ChunkStore):
     def commit(self, writes: Sequence[Write]) -> list[Outcome]:
         """Do the writes in order, as many as possible under one sync."""
         outcomes: list[Outcome] = [False] * len(writes)
-        flight = self._new_flight()
+        flight = Flight(self._room_bytes())
         for position, write in enumerate(writes):
             space = record_space_bytes(len(write.data) if isinstance(write, Put) else 0)
             if not flight.has_room_for(space):
                 # Land it first: whether the write changes anything depends on how that ends.
                 self._land(flight, outcomes)
-                flight = self._new_flight()
+                flight = Flight(self._room_bytes())
             if self._read_only_reason:
                 # Not even a repetition: a failed delete may be on the disk all the same.
                 outcomes[position] = self._read_only_error()
@@ -176,11 +176,11 @@ class SuperblockStore(ChunkStore):
 
         Raises: StoreFull, StoreReadOnly: not all are copied; the old ones still count.
         """
-        flight = self._new_flight()
+        flight = Flight(self._room_bytes())
         for copy in copies:
             if not flight.has_room_for(copy.location.space_bytes):
                 self._land_or_raise(flight)
-                flight = self._new_flight()
+                flight = Flight(self._room_bytes())
             found = self._holdings.index.get(copy.key)
             # A tombstone of what is stored again must not come behind it.
             if found is None if copy.is_tombstone else found == copy.location:
@@ -260,15 +260,14 @@ class SuperblockStore(ChunkStore):
     def _is_bad(self, key: bytes) -> bool:
         return key in self._quarantine.lost_keys
 
-    def _new_flight(self) -> Flight:
-        return Flight(self._room_bytes(), self.facts().free_bytes)
-
     def _refusal(self, write: Write, flight: Flight) -> EvenflowError | None:
         if not isinstance(write, Put):
             return None  # a delete makes room in the end
         space = record_space_bytes(len(write.data))
         if space > self._superblock_bytes - FILE_HEADER_BYTES:
             return FragmentTooLarge(f"superblocks here hold {self._superblock_bytes} bytes")
+        if flight.free_bytes is None:  # once for all of them
+            flight.free_bytes = self.facts().free_bytes
         free = flight.free_bytes - flight.space_bytes
         needed = space + FILE_HEADER_BYTES  # a new superblock may have to come first
         if is_full(free, self._capacity_bytes) or free < needed:

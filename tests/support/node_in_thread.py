@@ -93,6 +93,10 @@ class NodeInThread:
         with contextlib.suppress(RuntimeError):  # it has stopped
             self._loop.call_soon_threadsafe(self._stop.set)
 
+    def forgive(self):
+        """Take the errors logged so far as meant."""
+        self._errors.messages.clear()
+
     def ask(self, method, path, body=None, **headers) -> Answer:
         """Send one request on a connection of its own; underscores in header names are dashes."""
         connection = http.client.HTTPConnection(*self.address, timeout=20)

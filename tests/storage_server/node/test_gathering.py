@@ -36,6 +36,29 @@ def test_a_slow_disk_makes_nobody_wait_long():
     assert gathering.wanted(3.0)[1] == pytest.approx(0.01)
 
 
+def test_waits_in_vain_become_rare_until_one_was_not():
+    gathering = Gathering()
+
+    def commits_until_a_wait() -> int:
+        count = 1
+        while gathering.wanted(0.0)[0] == 1:
+            gathering.ended(-1.0, 0.0, done=8, waiting=0)
+            count += 1
+        return count
+
+    found = []
+    gathering.ended(-1.0, 0.0, done=8, waiting=0)
+    for _ in range(8):
+        found.append(commits_until_a_wait())
+        gathering.waited(is_enough=False)
+        gathering.ended(-1.0, 0.0, done=8, waiting=0)
+    assert found == [1, 2, 4, 8, 16, 32, 32, 32]
+    commits_until_a_wait()
+    gathering.waited(is_enough=True)
+    gathering.ended(-1.0, 0.0, done=8, waiting=0)
+    assert commits_until_a_wait() == 1
+
+
 class SlowStore(MemoryChunkStore):
     """Takes a while for each commit, as a disk does, and remembers how many shared it."""
 
@@ -93,21 +116,34 @@ def test_large_bodies_do_not_wait_for_each_other(monkeypatch):
     asyncio.run(scenario())
 
 
+def expect_more(writer) -> None:
+    """Let the next commit wait for more writes than will come."""
+    now_s = time.perf_counter()
+    writer._gathering.ended(now_s - 1.0, now_s, done=9, waiting=0)
+
+
 def test_neither_a_job_nor_the_end_waits_for_writes_to_come(monkeypatch):
     be_patient(monkeypatch, 60.0)
 
-    async def scenario():
-        store = SlowStore()
-        writer = GroupCommit(store)
-        await asyncio.gather(*map(writer.put, fragments(8)))
-        waits = asyncio.create_task(writer.put(fragment(20)))
+    async def begun(writer, number):
+        expect_more(writer)
+        waits = asyncio.create_task(writer.put(fragment(number)))
         await asyncio.sleep(0.05)
         assert not waits.done()
-        assert await asyncio.wait_for(writer.run(lambda: len(store.batches)), 30) >= 2
+        return waits
+
+    async def scenario():
+        writer = GroupCommit(SlowStore())
+        waits = await begun(writer, 1)
+        # A job lets it go on, and so it does with a write behind it.
+        job = asyncio.create_task(writer.run(lambda: "done"))
+        behind = asyncio.create_task(writer.put(fragment(2)))
+        assert await asyncio.wait_for(job, 30) == "done"
         assert await waits is True
-        await asyncio.gather(*map(writer.put, fragments(40)[30:]))
-        waits = asyncio.create_task(writer.put(fragment(50)))
-        await asyncio.sleep(0.05)
+        expect_more(writer)
+        await asyncio.wait_for(writer.run(lambda: None), 30)
+        assert await behind is True
+        waits = await begun(writer, 3)
         await asyncio.wait_for(writer.close(), 30)
         assert await waits is True
 

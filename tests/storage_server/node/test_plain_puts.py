@@ -1,14 +1,18 @@
 """Plain uploads: the same answers as by aiohttp, however the bytes come and whoever leaves."""
 
 import asyncio
+import contextlib
 import socket
+import struct
 import threading
 import time
 
 import pytest
 
+from storage_server.node import plain_puts
 from storage_server.node.access import Guard
 from storage_server.node.errors import StoreFull, StoreReadOnly
+from storage_server.node.group_commit import GroupCommit
 from storage_server.node.limits import Shaping
 from storage_server.node.plain_puts import PlainPuts
 from storage_server.node.superblock_store import SuperblockStore
@@ -152,6 +156,7 @@ def test_uploads_sent_together_or_byte_by_byte_are_answered_in_order(node, paths
         connection.sendall(data)
         for _ in puts:
             assert status_of(read_answer(connection)[0]) == 200
+    assert not any(paths.taken)  # several in one go are for the parser
     for put in puts:
         assert node.get(put).body == put.data
 
@@ -169,10 +174,10 @@ def test_a_body_in_pieces_of_any_size_is_stored(node, paths):
             assert status_of(read_answer(connection)[0]) == 201
         assert node.get(put).body == put.data
         wait_until(lambda: node.running.node.load == 0)
-    assert all(paths.taken)
+    assert [taken for taken in paths.taken if taken] == [True] * 6
 
 
-def test_requests_behind_an_upload_are_answered_behind_it(node):
+def test_requests_behind_an_upload_are_answered_behind_it(node, paths):
     get = b"GET /v1/chunks/%s HTTP/1.1\r\nHost: x\r\n\r\n" % LARGE.key.hex().encode()
     with node.connect() as connection:
         data = upload(LARGE)
@@ -182,17 +187,59 @@ def test_requests_behind_an_upload_are_answered_behind_it(node):
         for _ in range(2):
             assert status_of(read_answer(connection)[0]) == 201
             assert read_answer(connection)[1] == LARGE.data
+    assert paths.taken[0]
 
 
-def test_a_sender_that_will_send_no_more_gets_its_answer(node):
+class Gate:
+    """Holds all commits back until it is opened."""
+
+    def __init__(self, monkeypatch):
+        self.open = threading.Event()
+        commit = SuperblockStore.commit
+
+        def slow(store, writes):
+            self.open.wait(20)
+            return commit(store, writes)
+
+        monkeypatch.setattr(SuperblockStore, "commit", slow)
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    gate = Gate(monkeypatch)
+    yield gate
+    gate.open.set()
+
+
+def test_an_upload_that_comes_during_a_commit_follows_it(node, paths, gate):
+    others = [fragment(7, 9000), fragment(8, 2_000_000)]
+    with node.connect() as connection:
+        connection.sendall(upload(SMALL))
+        wait_until(lambda: paths.taken == [True])
+        head = upload(others[0])[:-9000]
+        connection.sendall(head)  # held
+        time.sleep(0.1)
+        gate.open.set()
+        assert status_of(read_answer(connection)[0]) == 201
+        wait_until(lambda: paths.taken == [True, True])
+        connection.sendall(others[0].data)
+        assert status_of(read_answer(connection)[0]) == 201
+        connection.sendall(upload(others[1]))
+        assert status_of(read_answer(connection)[0]) == 201
+    for put in (SMALL, *others):
+        assert node.get(put).body == put.data
+
+
+def test_a_sender_that_will_send_no_more_gets_its_answer(node, paths):
     for put in (SMALL, LARGE):
         with node.connect() as connection:
             connection.sendall(upload(put))
             connection.shutdown(socket.SHUT_WR)
             assert status_of(read_all(connection)) == 201  # to the end: the node closes
+    assert paths.taken == [True, True]
 
 
-def test_a_sender_that_leaves_in_the_middle_leaves_nothing(node):
+def test_a_sender_that_leaves_in_the_middle_leaves_nothing(node, paths):
     for _ in range(5):
         with node.connect() as connection:
             connection.sendall(upload(LARGE)[:1_000_000])
@@ -200,36 +247,89 @@ def test_a_sender_that_leaves_in_the_middle_leaves_nothing(node):
         wait_until(lambda: node.running.node.put_budget.taken_bytes == 0)
     assert node.get(LARGE).status == 404
     assert node.running.node.metrics._requests["PUT", "/v1/chunks/{key}", 400] == 5
+    assert paths.taken == [True] * 5
 
 
-def test_a_sender_that_leaves_behind_its_body_has_stored_it(node, monkeypatch):
-    goes_on = threading.Event()
-    commit = SuperblockStore.commit
-
-    def slow(store, writes):
-        goes_on.wait(20)
-        return commit(store, writes)
-
-    monkeypatch.setattr(SuperblockStore, "commit", slow)
+@pytest.mark.parametrize("resets", [False, True], ids=["fin", "rst"])
+def test_a_sender_that_leaves_behind_its_body_has_stored_it(node, paths, gate, resets):
     with node.connect() as connection:
         connection.sendall(upload(LARGE))
-        metrics = node.running.node.metrics
-        wait_until(lambda: metrics.bytes_in == len(LARGE.data))
+        wait_until(lambda: node.running.node.metrics.bytes_in == len(LARGE.data))
+        if resets:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     time.sleep(0.1)
     assert node.running.node.load == 1  # nobody waits for it, and it is under way
-    goes_on.set()
+    gate.open.set()
     wait_until(lambda: node.running.node.load == 0)
     assert node.get(LARGE).body == LARGE.data
+    assert paths.taken == [True]
+
+
+def test_what_a_sender_does_not_read_does_not_pile_up(node, monkeypatch):
+    tiny, transports = fragment(1, 1), []
+    assert node.put(tiny).status == 201
+    begin = PlainPuts.begin
+
+    def watched(puts, data, transport, *args):
+        transports.append(transport)
+        return begin(puts, data, transport, *args)
+
+    def answered() -> int:
+        return node.running.node.metrics._requests["PUT", "/v1/chunks/{key}", 200]
+
+    monkeypatch.setattr(PlainPuts, "begin", watched)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(node.address)
+        for number in range(3000):
+            connection.sendall(upload(tiny))  # alone in its segment, as the plain path wants it
+            until_s = time.monotonic() + 1.0
+            while answered() <= number and time.monotonic() < until_s:
+                time.sleep(0)
+            if answered() <= number:
+                break  # it waits until something is read
+        assert transports[0].get_write_buffer_size() < 150_000
+
+
+@pytest.mark.parametrize("fails", ["facts", "body", "hashers"])
+def test_an_upload_that_cannot_begin_leaves_nothing(node, monkeypatch, fails):
+    def broken(*_):
+        raise MemoryError("no room")
+
+    def unknown(*_):
+        raise OSError(5, "broken")
+
+    with monkeypatch.context() as patch:
+        if fails == "body":
+            patch.setattr(plain_puts, "_Body", broken)
+        elif fails == "hashers":
+            patch.setattr(GroupCommit, "begin_checked", broken)
+        else:
+            patch.setattr(type(node.running.node), "facts", unknown)
+        with node.connect() as connection:
+            connection.sendall(upload(LARGE)[:1_000_000])
+            if fails == "facts":
+                assert status_of(read_answer(connection)[0]) == 500
+            else:
+                if fails == "hashers":
+                    connection.sendall(upload(LARGE)[1_000_000:])
+                with contextlib.suppress(ConnectionError):
+                    assert read_all(connection) == b""
+    wait_until(lambda: node.running.node.load == 0)
+    assert node.running.node.put_budget.taken_bytes == 0
+    node.forgive()
+    assert node.put(LARGE).status == 201
 
 
 def test_a_body_that_comes_too_slowly_is_given_up(tmp_path, paths):
-    with NodeInThread(tmp_path, limits={"body_timeout_s": 0.3}) as node:
+    with NodeInThread(tmp_path, limits={"body_timeout_s": 1.5}) as node:
         with node.connect() as connection:
             connection.sendall(upload(LARGE)[:1_000_000])
             head, body = read_answer(connection)
             assert status_of(head) == 408
             assert b"Connection: close" in head
             assert b"TOO_SLOW" in body
+            connection.sendall(upload(LARGE)[1_000_000:2_000_000])  # dropped, and no error yet
             assert connection.recv(1) == b""
         wait_until(lambda: node.running.node.load == 0)
         assert node.running.node.put_budget.taken_bytes == 0
@@ -237,11 +337,11 @@ def test_a_body_that_comes_too_slowly_is_given_up(tmp_path, paths):
 
 
 def test_a_slow_upload_is_no_idle_connection(tmp_path, paths):
-    with NodeInThread(tmp_path, limits={"keepalive_s": 0.2}) as node, node.connect() as connection:
+    with NodeInThread(tmp_path, limits={"keepalive_s": 1.0}) as node, node.connect() as connection:
         data = upload(LARGE)
         for start in range(0, len(data), 600_000):
             connection.sendall(data[start : start + 600_000])
-            time.sleep(0.15)
+            time.sleep(0.5)
         assert status_of(read_answer(connection)[0]) == 201
         assert read_all(connection) == b""  # idle now, and closed in time
     assert paths.taken == [True]
