@@ -17,8 +17,8 @@ pytestmark = pytest.mark.real
 
 MEBI = 1024 * 1024
 # Groups of 64 chunks of 2 MiB: an upload that is cut short after the first has two more to send.
-FILM_BYTES = 300 * MEBI
-CHUNKS = 150
+FILM_BYTES = 264 * MEBI
+CHUNKS = 132
 DEADLINE_S = 60.0
 
 
