@@ -111,6 +111,8 @@ class Library:
             names = [video.name for video in await self.coordinator.list_videos()]
         except EvenflowError:
             return error
+        if name in names:
+            return error  # it is there, and cannot be played: the coordinator says why
         near = difflib.get_close_matches(name, names, n=1)
         text = f"no video '{name}'." + (f" Did you mean '{near[0]}'?" if near else "")
         return VideoNotFound(text, hint="`smart-client ls` lists them all")

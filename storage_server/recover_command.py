@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +35,8 @@ async def _run(args: argparse.Namespace, terminal: Terminal) -> int:
             await _write(catalogue, videos, [report.node for report in reports])
         finally:
             await catalogue.close()
-    terminal.result(_payload(reports, videos), _text(reports, videos, dry_run=args.dry_run))
+    written_to = None if args.dry_run else args.data
+    terminal.result(_payload(reports, videos), _text(reports, videos, written_to))
     if all(video.is_whole for video in videos):
         return ExitCode.OK
     return ExitCode.UNRECOVERABLE
@@ -87,8 +89,9 @@ def _payload(
 
 
 def _text(
-    reports: Sequence[SourceReport], videos: Sequence[RecoveredVideo], *, dry_run: bool
+    reports: Sequence[SourceReport], videos: Sequence[RecoveredVideo], written_to: str | None
 ) -> str:
+    """Args: written_to: the coordinator's directory; None: nothing was written."""
     found = sum(len(each.found) for each in reports)
     whole = sum(video.is_whole for video in videos)
     lines = [
@@ -109,6 +112,7 @@ def _text(
     lines.append("not in fragments, so gone: numbers of views, names without a file")
     if whole < len(videos):
         lines.append("next: run it again with the disks of more nodes and a new --data")
-    elif not dry_run:
-        lines.append("next: storage-server coordinator --data DIR, and start the nodes")
+    elif written_to is not None:
+        command = f"storage-server coordinator --data {shlex.quote(written_to)}"
+        lines.append(f"next: {command}, with the options it had before, and start the nodes")
     return "\n".join(lines)

@@ -75,31 +75,31 @@ def cluster_verdict(cluster: wire.ClusterStatus) -> tuple[str, ExitCode]:
     """Return one sentence and the exit code of ``status``."""
     down = [node.record.id for node in cluster.nodes if node.state != "up"]
     count = "1 video" if cluster.videos == 1 else f"{cluster.videos} videos"
-    videos = f"{count}, {size_text(cluster.stored_bytes)} on disk"
+    facts = f"{size_text(cluster.stored_bytes)} on disk"
     if cluster.uploading:
-        videos += f", {cluster.uploading} not completely uploaded"
+        facts += f", {cluster.uploading} not completely uploaded"
     if cluster.unplayable:
         names = ", ".join(cluster.unplayable[:5])
         return (
-            f"BROKEN  {len(cluster.unplayable)} of {videos} cannot be played now: {names}.  "
-            f"next: bring {', '.join(down) or 'the missing nodes'} back",
+            f"BROKEN  {len(cluster.unplayable)} of {count} cannot be played now: {names} "
+            f"({facts}).  next: bring {', '.join(down) or 'the missing nodes'} back",
             ExitCode.UNRECOVERABLE,
         )
     if cluster.fragile:
         return (
-            f"FRAGILE  {len(cluster.fragile)} of {videos} would be lost to view with one more node "
-            f"gone.  next: bring {', '.join(down) or 'the missing nodes'} back",
+            f"FRAGILE  {len(cluster.fragile)} of {count} would be lost to view with one more node "
+            f"gone ({facts}).  next: bring {', '.join(down) or 'the missing nodes'} back",
             ExitCode.PARTIAL,
         )
     if not cluster.nodes:
         return "EMPTY  no nodes yet.  next: storage-server node --help", ExitCode.TEMPORARY
     if down:
         return (
-            f"DEGRADED  {', '.join(down)} not up; every one of {videos} plays and survives another "
-            "loss",
+            f"DEGRADED  {', '.join(down)} not up; all {count} can be played, also after another "
+            f"loss ({facts})",
             ExitCode.PARTIAL,
         )
-    return f"OK  {len(cluster.nodes)} nodes up, {videos}", ExitCode.OK
+    return f"OK  {len(cluster.nodes)} nodes up, {count}, {facts}", ExitCode.OK
 
 
 def gateway_here(config: ClientConfig) -> dict[str, Any] | None:

@@ -61,7 +61,8 @@ class HttpConnection(asyncio.BufferedProtocol):
     def use_tls(self, transport: asyncio.Transport) -> None:
         """Speak through another transport from now on."""
         self._transport = transport
-        transport.set_write_buffer_limits(high=0)
+        # Not 0: asyncio's TLS pauses at the limit, and an empty buffer would never end the pause.
+        transport.set_write_buffer_limits(high=1, low=0)
 
     def drop(self) -> None:
         """Close at once; what is under way is lost."""

@@ -159,9 +159,13 @@ class Edge:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         given_bytes = given.strip().encode("utf-8", "replace")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given_bytes, self._token):
+            if given:
+                raise AccessDenied(
+                    f"{because} the coordinator's token, and the one given is another",
+                    hint="give the file the coordinator was started with: --token-file FILE",
+                )
             raise AccessDenied(
-                f"{because} the coordinator's token",
-                hint="give it with --token-file FILE",
+                f"{because} the coordinator's token", hint="give it with --token-file FILE"
             )
 
 

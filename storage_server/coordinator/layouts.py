@@ -74,6 +74,18 @@ def too_few_nodes(layout: Layout, nodes: NodeCounts) -> TooFewNodesUp:
     )
 
 
+def part_for(layout: Layout, nodes_ready: int) -> Layout | None:
+    """Return what so many nodes can hold of a layout that needs more, the first of its pieces.
+
+    None: too little for an upload to go on: a chunk must survive a loss.
+    """
+    scheme = layout.scheme
+    if nodes_ready < min(scheme.k + 1, layout.fragments_total):
+        return None
+    coded = min(scheme.n, nodes_ready)
+    return Layout(Scheme(scheme.k, coded), min(layout.copies, nodes_ready - coded))
+
+
 def _choose_automatically(nodes: NodeCounts) -> LayoutChoice:
     if nodes.ready >= _COLD.fragments_total:
         return LayoutChoice(_COLD, f"the default for a new video; {_worth(_COLD)}")

@@ -10,6 +10,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from msgspec import structs
 
@@ -24,6 +25,7 @@ from storage_server.coordinator.layouts import (
     LayoutChoice,
     choose_layout,
     losses_demanded,
+    part_for,
     too_few_nodes,
 )
 from storage_server.coordinator.library import Library
@@ -89,6 +91,9 @@ class Uploads:
     async def place(self, name: str, wish: wire.PlaceChunks) -> wire.Placements:
         """Propose nodes for some chunks of one group.
 
+        With fewer nodes up than the layout has pieces the last pieces get no node: an upload under
+        way goes on as long as its chunks survive a loss, and the keeper makes the rest.
+
         Raises: VideoNotFound, InvalidRequest, TooFewNodesUp, NoSpace.
         """
         video = await self._find(name, wish.video_id)
@@ -103,12 +108,15 @@ class Uploads:
         likely_bytes = min(CHUNK_BYTES_MAX, -(-max(wish.size or video.size, 1) // wish.count))
         demand = Demand(layout, first + wish.count, likely_bytes)
         group = f"{video.id}/{wish.rendition}/{number}"
+        counts = self._members.counts()
+        if counts.ready < layout.fragments_total:
+            part = part_for(layout, counts.ready)
+            if part is None:
+                raise too_few_nodes(layout, counts)
+            demand = replace(demand, layout=part)
         try:
             proposed = self._placement.choose(group, self._members.placement_nodes(), demand)
         except TooFewNodes as error:
-            counts = self._members.counts()
-            if counts.ready < layout.fragments_total:
-                raise too_few_nodes(layout, counts) from error
             raise NoSpace(
                 f"the {counts.ready} nodes that are up have too little room for "
                 f"'{name}' as {layout}",

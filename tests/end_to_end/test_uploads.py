@@ -45,6 +45,16 @@ def wait_until_announced(cluster: RealCluster, name: str) -> None:
         time.sleep(0.02)
 
 
+def wait_until_one_is_not_up(cluster: RealCluster) -> None:
+    until_s = time.monotonic() + DEADLINE_S
+    while True:
+        nodes = httpx.get(f"{cluster.coordinator}/v1/status", timeout=5).json()["nodes"]
+        if any(each["state"] != "up" for each in nodes):
+            return
+        assert time.monotonic() < until_s, "nobody misses it"
+        time.sleep(0.1)
+
+
 @contextlib.contextmanager
 def putting(cluster: RealCluster, path: Path, name: str, *options: str):
     words = ["put", str(path), "--name", name, "--redundancy", "rs:3+2", "--json", *options]
@@ -85,6 +95,27 @@ def test_an_upload_cut_short_goes_on_where_its_last_group_ended(
     assert cluster.client("get", name, "-o", str(back)).code == 0
     assert back.read_bytes() == film.read_bytes()
     assert cluster.client("rm", name, "--yes").code == 0
+
+
+def test_an_upload_goes_on_with_a_node_less(
+    cluster: RealCluster, film: Path, tmp_path: Path
+) -> None:
+    with putting(cluster, film, "less") as process:
+        until_s = time.monotonic() + DEADLINE_S
+        while not chunks_recorded(cluster, "less") and time.monotonic() < until_s:
+            time.sleep(0.02)
+        process.kill()
+    cluster.signal(3, signal.SIGSTOP)
+    wait_until_one_is_not_up(cluster)
+    done = cluster.client("put", str(film), "--name", "less", "--redundancy", "rs:3+2", "--json")
+    assert done.code == 3, done
+    assert done.json["videos"][0]["resumed_chunks"] >= 64
+    assert done.json["videos"][0]["missing_fragments"] > 0
+    back = tmp_path / "back"
+    assert cluster.client("get", "less", "-o", str(back)).code == 0
+    assert back.read_bytes() == film.read_bytes()
+    cluster.mend()
+    assert cluster.client("rm", "less", "--yes").code == 0
 
 
 def test_a_node_that_freezes_under_an_upload_delays_it_by_seconds_at_most(

@@ -48,3 +48,10 @@ def test_unfinished_uploads_are_not_counted_as_videos() -> None:
     verdict, _ = cluster_verdict(cluster(uploading=1))
     assert "2 videos, 5 GB on disk, 1 not completely uploaded" in verdict
     assert "upload" not in cluster_verdict(cluster())[0]
+
+
+def test_a_verdict_reads_as_a_sentence() -> None:
+    fragile, _ = cluster_verdict(cluster(uploading=1, fragile=("a",)))
+    assert "1 of 2 videos would be lost to view with one more node gone (5 GB on disk, 1" in fragile
+    broken, _ = cluster_verdict(cluster(unplayable=("a",)))
+    assert "1 of 2 videos cannot be played now: a (5 GB on disk).  next: bring" in broken

@@ -138,6 +138,7 @@ def test_with_a_token_reading_is_free_and_changing_needs_it(tmp_path):
                 ):
                     answer = await http.request(method, path, headers=wrong)
                     assert answer.status_code == 401
+                    assert ("the one given is another" in answer.text) is bool(wrong)
                     assert answer.headers["WWW-Authenticate"] == "Bearer"
                     assert TOKEN not in answer.text
         async with CoordinatorClient([made.url]) as stranger:

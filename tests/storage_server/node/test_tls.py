@@ -11,6 +11,8 @@ import subprocess
 import pytest
 
 from redundancy.errors import ConfigError
+from smart_client import wire
+from smart_client.transport.nodes import NodeConnections
 from storage_server.node.config import NodeConfig
 from storage_server.node.group_commit import GroupCommit
 from storage_server.node.memory_store import MemoryChunkStore
@@ -59,6 +61,25 @@ def test_fragments_of_all_sizes_come_through_unharmed(node, files, size):
     assert (status, hashlib.sha256(body).digest()) == (200, put.key)
     if size > 1:
         assert ask(node, files[0], "GET", path, Range="bytes=10-99") == (206, put.data[10:100])
+
+
+@pytest.mark.parametrize("size", [1000, 65_537, 4_000_000])
+def test_our_own_client_stores_over_tls(node, files, size, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(files[0]))
+    put, told = fragment(1, size), []
+
+    async def scenario():
+        record = wire.NodeRecord(id="node", urls=(node.running.url,))
+        client = NodeConnections(record)
+        try:
+            halves = (put.data[: size // 2], memoryview(put.data)[size // 2 :])
+            await asyncio.wait_for(client.put(put.key.hex(), halves, told.append), 20)
+            return await client.have([put.key.hex()])
+        finally:
+            await client.close()
+
+    assert asyncio.run(scenario()) == {put.key.hex()}
+    assert told[-1] == size
 
 
 def test_another_node_pulls_over_tls(node, files, monkeypatch):
