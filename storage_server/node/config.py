@@ -155,7 +155,12 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--insecure", action="store_true", help="let anyone on the network write and delete"
     )
-    parser.add_argument("--tls-cert", metavar="FILE", help="PEM certificate chain: serve https")
+    parser.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        help="PEM certificate chain: serve https; for an authority of your own set SSL_CERT_FILE "
+        "where clients, nodes and coordinators run",
+    )
     parser.add_argument("--tls-key", metavar="FILE", help="its key, PEM, not encrypted")
     parser.add_argument("--max-upload", metavar="RATE", help="as in 10Mbit/s")
     parser.add_argument(
