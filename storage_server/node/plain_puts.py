@@ -125,7 +125,8 @@ class Upload:
     def cancel(self) -> None:
         """Stop: the connection is gone. What is all here is stored nevertheless."""
         if self.receives:
-            self._end(HTTPStatus.BAD_REQUEST)
+            self._count_out(HTTPStatus.BAD_REQUEST)
+            self._on_end()
 
     def abandon(self) -> None:
         """Give back what it has: it could not even begin, or its bytes are lost."""
@@ -189,17 +190,17 @@ class Upload:
     def _send(
         self, status: HTTPStatus, fields: str, body: bytes, closes: bool, lingers: bool = False
     ) -> None:
+        self._count_out(status)  # before anybody can see the answer
         if not self._transport.is_closing():
             self._node.metrics.bytes_out += len(body)
             self._transport.write(answer_head(status, fields, len(body), closes=closes) + body)
             if closes and not lingers:
                 self._transport.close()
-        self._end(status)
+        self._on_end()
 
-    def _end(self, status: HTTPStatus) -> None:
+    def _count_out(self, status: HTTPStatus) -> None:
         self._node.metrics.count_request("PUT", self._desk.route, status)
         self._give_back()
-        self._on_end()
 
     def _give_back(self) -> None:
         if self.is_over:
