@@ -15,7 +15,7 @@ from storage_server.node.node_state import NodeState
 from storage_server.node.paxos_handler import PaxosHandler
 from storage_server.node.plain_puts import PlainPuts
 from storage_server.node.report_handlers import ReportHandlers
-from storage_server.node.responses import SERVER_NAME, HttpProblem, problem_response
+from storage_server.node.responses import SERVER_NAME, HttpProblem, problem_response, unforeseen
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +113,7 @@ class NodeApp:
             return name, problem_response(HttpProblem(400, "GONE", "incomplete", closes=True))
         except Exception:  # top of the task
             log.exception("unforeseen error while answering %s", name)
-            bug = HttpProblem(500, "BUG", "unforeseen error; see the node's log", closes=True)
-            return name, problem_response(bug)
+            return name, problem_response(unforeseen())
 
     async def _answer(self, request: web.BaseRequest, route: _Route) -> web.StreamResponse:
         if request.method not in route.methods:

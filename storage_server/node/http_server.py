@@ -19,7 +19,7 @@ from storage_server.node.metrics import NodeMetrics
 from storage_server.node.plain_heads import is_whole_head
 from storage_server.node.plain_puts import PlainPuts, Upload
 from storage_server.node.plain_reads import Answer, Connection, PlainReads
-from storage_server.node.responses import SERVER_NAME, HttpProblem, problem_response
+from storage_server.node.responses import SERVER_NAME, HttpProblem, problem_response, unforeseen
 
 log = logging.getLogger(__name__)
 
@@ -275,7 +275,7 @@ class NodeProtocol(RequestHandler):
             problem = HttpProblem(status, "BAD_REQUEST", "not a valid HTTP request", closes=True)
         else:
             log.error("unforeseen error while answering", exc_info=exc)
-            problem = HttpProblem(500, "BUG", "unforeseen error; see the node's log", closes=True)
+            problem = unforeseen()
         self._server.metrics.count_request("other", "unparsed", problem.status)
         response = problem_response(problem)
         response.headers["Server"] = SERVER_NAME

@@ -20,7 +20,7 @@ from storage_server.node.access import Guard
 from storage_server.node.limits import LINGER_S
 from storage_server.node.node_state import NodeState
 from storage_server.node.plain_heads import PlainPut, answer_head, parse_plain_put
-from storage_server.node.responses import HttpProblem, problem_response
+from storage_server.node.responses import HttpProblem, problem_response, too_slow, unforeseen
 from storage_server.node.store import Outcome, Put
 from storage_server.node.superblock_format import FRAGMENT_BYTES_MAX
 
@@ -128,10 +128,6 @@ class Upload:
             self._count_out(HTTPStatus.BAD_REQUEST)
             self._on_end()
 
-    def abandon(self) -> None:
-        """Give back what it has: it could not even begin, or its bytes are lost."""
-        self._give_back()
-
     def count_received(self, count: int) -> None:
         """Count bytes of the body."""
         self._node.metrics.bytes_in += count
@@ -156,17 +152,17 @@ class Upload:
 
     def _give_up(self) -> None:
         self._transport.set_protocol(_Rest(self._protocol))
-        slow = HttpProblem(408, "TOO_SLOW", "the body did not come in time", closes=True)
-        self._refuse(slow, lingers=True)
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
+        self._refuse(too_slow(), lingers=True)
 
     def _answer(self, done: "asyncio.Future[Outcome]") -> None:
         error = done.exception()
-        outcome = error if isinstance(error, EvenflowError) else None if error else done.result()
-        if outcome is None:
+        if error is not None:  # none of ours: those are outcomes
             log.error("unforeseen error while storing a fragment", exc_info=error)
-            bug = HttpProblem(500, "BUG", "unforeseen error; see the node's log", closes=True)
-            self._refuse(bug)
-        elif isinstance(outcome, EvenflowError):
+            self._refuse(unforeseen())
+            return
+        outcome = done.result()
+        if isinstance(outcome, EvenflowError):
             self._refuse(HttpProblem.from_error(outcome))
         else:
             self._node.metrics.observe_put(self._node.clock() - self._started_s)
@@ -176,20 +172,28 @@ class Upload:
         key, length = self._wanted.key.hex(), self._wanted.length_bytes
         body = f'{{"key":"{key}","size":{length}}}\n'.encode("ascii")
         fields = f'ETag: "{key}"\r\nContent-Type: application/json\r\n'
-        self._send(status, fields, body, self._node.is_draining)
+        self._send(status, fields, body, closes=False)
 
     def _refuse(self, problem: HttpProblem, *, lingers: bool = False) -> None:
         response = problem_response(problem)
         assert isinstance(response.body, bytes)
         fields = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
-        closes = problem.closes or self._node.is_draining
-        if lingers:
-            asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
-        self._send(HTTPStatus(problem.status), fields, response.body, closes, lingers)
+        closes = problem.closes
+        self._send(
+            HTTPStatus(problem.status), fields, response.body, closes=closes, lingers=lingers
+        )
 
     def _send(
-        self, status: HTTPStatus, fields: str, body: bytes, closes: bool, lingers: bool = False
+        self,
+        status: HTTPStatus,
+        fields: str,
+        body: bytes,
+        *,
+        closes: bool,
+        lingers: bool = False,
     ) -> None:
+        """Answer. Args: lingers: it is closed by somebody else, in a while."""
+        closes = closes or self._node.is_draining
         self._count_out(status)  # before anybody can see the answer
         if not self._transport.is_closing():
             self._node.metrics.bytes_out += len(body)
@@ -200,9 +204,10 @@ class Upload:
 
     def _count_out(self, status: HTTPStatus) -> None:
         self._node.metrics.count_request("PUT", self._desk.route, status)
-        self._give_back()
+        self.abandon()
 
-    def _give_back(self) -> None:
+    def abandon(self) -> None:
+        """Give back what it has, once: it is answered, could not begin, or its sender left."""
         if self.is_over:
             return
         self.receives = False

@@ -10,7 +10,7 @@ from aiohttp import web
 from smart_client import wire
 from smart_client.errors import InvalidRequest
 from storage_server.node.node_state import NodeState
-from storage_server.node.responses import HttpProblem
+from storage_server.node.responses import HttpProblem, too_slow
 
 _Body = TypeVar("_Body")
 
@@ -22,7 +22,7 @@ async def body_deadline(node: NodeState) -> AsyncIterator[None]:
         async with asyncio.timeout(node.config.limits.body_timeout_s):
             yield
     except TimeoutError as error:
-        raise HttpProblem(408, "TOO_SLOW", "the body did not come in time", closes=True) from error
+        raise too_slow() from error
 
 
 async def read_json(

@@ -77,6 +77,16 @@ class HttpProblem(Exception):
         return cls(status, error.code, message)
 
 
+def unforeseen() -> HttpProblem:
+    """Return what a peer hears of a bug; the log has the rest."""
+    return HttpProblem(500, "BUG", "unforeseen error; see the node's log", closes=True)
+
+
+def too_slow() -> HttpProblem:
+    """Return what the sender of a body hears that did not come in time."""
+    return HttpProblem(408, "TOO_SLOW", "the body did not come in time", closes=True)
+
+
 def json_response(
     content: object, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:

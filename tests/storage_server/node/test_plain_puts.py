@@ -14,7 +14,9 @@ from storage_server.node.access import Guard
 from storage_server.node.errors import StoreFull, StoreReadOnly
 from storage_server.node.group_commit import GroupCommit
 from storage_server.node.limits import Shaping
+from storage_server.node.node_state import NodeState
 from storage_server.node.plain_puts import PlainPuts
+from storage_server.node.store import Put
 from storage_server.node.superblock_store import SuperblockStore
 from support.fragments import fragment
 from support.node_in_thread import (
@@ -291,30 +293,27 @@ def test_what_a_sender_does_not_read_does_not_pile_up(node, monkeypatch):
         assert transports[0].get_write_buffer_size() < 150_000
 
 
-@pytest.mark.parametrize("fails", ["facts", "body", "hashers"])
-def test_an_upload_that_cannot_begin_leaves_nothing(node, monkeypatch, fails):
+@pytest.mark.parametrize(
+    ("where", "fails", "is_answered"),
+    [
+        (NodeState, "facts", True),
+        (plain_puts, "_Body", False),
+        (GroupCommit, "begin_checked", False),
+        (Put, "verified", True),
+    ],
+)
+def test_an_upload_that_breaks_leaves_nothing(node, monkeypatch, where, fails, is_answered):
     def broken(*_):
-        raise MemoryError("no room")
+        raise OSError(5, "broken") if fails == "facts" else MemoryError("no room")
 
-    def unknown(*_):
-        raise OSError(5, "broken")
-
-    with monkeypatch.context() as patch:
-        if fails == "body":
-            patch.setattr(plain_puts, "_Body", broken)
-        elif fails == "hashers":
-            patch.setattr(GroupCommit, "begin_checked", broken)
-        else:
-            patch.setattr(type(node.running.node), "facts", unknown)
-        with node.connect() as connection:
-            connection.sendall(upload(LARGE)[:1_000_000])
-            if fails == "facts":
-                assert status_of(read_answer(connection)[0]) == 500
-            else:
-                if fails == "hashers":
-                    connection.sendall(upload(LARGE)[1_000_000:])
-                with contextlib.suppress(ConnectionError):
-                    assert read_all(connection) == b""
+    with monkeypatch.context() as patch, node.connect() as connection:
+        patch.setattr(where, fails, broken)
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(upload(LARGE))
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = read_all(connection)
+        assert status_of(answer) == (500 if is_answered else 0)
     wait_until(lambda: node.running.node.load == 0)
     assert node.running.node.put_budget.taken_bytes == 0
     node.forgive()
