@@ -177,8 +177,11 @@ class PlanRunner:
             self.progress.stored_bytes += fragment.size_bytes
             self.progress.nodes[command.node] = self.progress.nodes.get(command.node, 0) + 1
             issued = plan.done(put, loop.time())
-        except NoSpace as error:
-            self._trouble = error
+        except NoSpace:
+            self._trouble = NoSpace(
+                f"node {command.node} is full, and too few others have room",
+                hint="delete videos or add nodes, then run the same command again to go on",
+            )
             issued = plan.full(put, loop.time())
         except TransportFailure:
             issued = plan.failed(put, loop.time())
