@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from redundancy.errors import EvenflowError
+from redundancy.errors import EvenflowError, NoSpace
 from smart_client import errors
 from smart_client.wire import decode
 
@@ -40,4 +40,5 @@ _KIND_BY_STATUS: dict[int, type[EvenflowError]] = {
     404: errors.VideoNotFound,
     409: errors.Conflict,
     400: errors.InvalidRequest,
+    507: NoSpace,  # also a node's, whose code is its own
 }
