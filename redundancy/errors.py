@@ -30,8 +30,8 @@ class ExitCode(IntEnum):
 class EvenflowError(Exception):
     """Base of everything raised on purpose."""
 
-    code: ClassVar[str] = "UNEXPECTED"
-    exit_code: ClassVar[ExitCode] = ExitCode.BUG
+    code: str = "UNEXPECTED"  # of the kind; an error that another machine told keeps its own
+    exit_code: ExitCode = ExitCode.BUG
     retryable: ClassVar[bool] = False
 
     def __init__(

@@ -1,14 +1,12 @@
 """What can go wrong in a node, and what a caller can do about it."""
 
-from typing import ClassVar
-
 from redundancy.errors import ConfigError, EvenflowError, ExitCode, NoSpace
 
 
 class NodeError(EvenflowError):
     """Base of a node's own errors."""
 
-    code: ClassVar[str] = "NODE"
+    code = "NODE"
 
 
 class InvalidSuperblock(NodeError):
