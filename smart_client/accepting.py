@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 # As asyncio's own default.
 _BACKLOG = 100
@@ -56,6 +57,8 @@ async def close_server(
         shut_down: lets the requests under way end and closes the connections.
     """
     await _stop_accepting(listener)
+    # A TLS handshake may end when all else is closed: who comes then is turned away.
+    server.connection_made = _turn_away  # type: ignore[method-assign]
     # Not by ``server.connections``: a handler forgets its transport while last bytes are unsent.
     opened = list(server._connections.values())
     sockets = [each.get_extra_info("socket") for each in opened]
@@ -66,6 +69,10 @@ async def close_server(
         for transport in opened:
             transport.abort()
     await _wait_until_closed(sockets)
+
+
+def _turn_away(handler: RequestHandler, transport: asyncio.Transport) -> None:  # noqa: ARG001
+    transport.abort()
 
 
 async def _stop_accepting(listener: asyncio.Server) -> None:

@@ -34,7 +34,7 @@ def why_it_waits(
     return TooFewNodesUp(
         f"cannot read '{name}' now: no byte of chunk {index} came for "
         f"{duration_text(gave_up_after_s)}",
-        hint="bring nodes back and run the same command; `smart-client status` shows them",
+        hint="bring nodes back and run the same command; `smart-client doctor` asks each from here",
         detail=detail,
     )
 

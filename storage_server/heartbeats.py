@@ -15,6 +15,7 @@ from redundancy.errors import EvenflowError
 from smart_client import wire
 from smart_client.errors import CoordinatorUnreachable
 from smart_client.transport.answers import error_from_answer
+from smart_client.transport.errors import TLS_HINT, tls_trouble
 from smart_client.transport.tls import tls_context
 from storage_server.node.heartbeat import HeartbeatFacts
 
@@ -83,8 +84,10 @@ class HeartbeatSender:
                 if not answer.ok:
                     raise error_from_answer(answer.status, said, url)
         except (aiohttp.ClientError, TimeoutError) as error:
+            trouble = tls_trouble(error)
             raise CoordinatorUnreachable(
-                f"it cannot be reached: {type(error).__name__}", hint="is it running?"
+                trouble or f"it cannot be reached: {type(error).__name__}",
+                hint=TLS_HINT if trouble else "is it running?",
             ) from error
 
     def _note(self, url: str, trouble: str) -> None:

@@ -27,12 +27,13 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
         yield bound
 
 
-def url_of(bound: socket.socket) -> str:
+def url_of(bound: socket.socket, *, is_encrypted: bool = False) -> str:
     """Return the address others can reach it at."""
     host, port = bound.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # any address: a name says more
         host = socket.gethostname()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if is_encrypted else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 @contextlib.contextmanager

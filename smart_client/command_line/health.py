@@ -30,7 +30,7 @@ from smart_client.errors import CoordinatorUnreachable
 from smart_client.library import Library
 from smart_client.narration import duration_text
 from smart_client.player import KNOWN_PLAYERS
-from smart_client.transport.errors import TransportFailure
+from smart_client.transport.errors import TLS_HINT, TransportFailure, tls_trouble
 from smart_client.transport.nodes import NodeConnections
 
 Answer = TypeVar("Answer")
@@ -259,7 +259,8 @@ async def _network_checks(config: ClientConfig) -> list[Check]:
         try:
             cluster = await library.coordinator.status()
         except EvenflowError as error:
-            return [Check("coordinator", False, error.message, _coordinator_hint(config, error))]
+            found = "; ".join([error.message, *map(str, error.detail.values())])
+            return [Check("coordinator", False, found, _coordinator_hint(config, error))]
         took = duration_text(time.monotonic() - began_s)
         where = ", ".join(config.coordinator)
         checks = [Check("coordinator", True, f"{where} answered in {took} ({cluster.catalogue})")]
@@ -275,7 +276,7 @@ async def _network_checks(config: ClientConfig) -> list[Check]:
 
 def _coordinator_hint(config: ClientConfig, error: EvenflowError) -> str:
     """Return how to reach a coordinator: the one of a cluster made in this directory, if any."""
-    if not isinstance(error, CoordinatorUnreachable):
+    if not isinstance(error, CoordinatorUnreachable) or error.hint == TLS_HINT:
         return error.hint
     url = _coordinator_made_here()
     if url and url not in config.coordinator:
@@ -302,6 +303,8 @@ async def _node_check(record: wire.NodeRecord, token: str | None) -> Check:
     except (TransportFailure, EvenflowError, TimeoutError) as error:
         reason = str(error) or "no answer"
         hint = f"is it running, and does {where} reach it from here?"
+        if tls_trouble(error):
+            hint = TLS_HINT
         return Check(record.id, False, f"{where}: {reason}", hint)
     finally:
         await connection.close()

@@ -250,8 +250,9 @@ def _stored_text(stored: Stored) -> str:
         lines.append(f"  ladder: {rungs} ({size_text(stored.ladder.stored_bytes)} on disk)")
     if stored.missing_fragments:
         lines.append(
-            f"  {counted(stored.missing_fragments, 'fragment')} found no node: readable, but with "
-            "less to spare\n  next: bring the node back; see `smart-client status`"
+            f"  {counted(stored.missing_fragments, 'fragment')} found no node in time: readable, "
+            "but with less to spare until the coordinator has made the rest\n"
+            "  see: smart-client status"
         )
     if video.media.video_codec or video.media.audio_codec or not can_probe():
         lines.append(f"  play it: smart-client play {video.name}")

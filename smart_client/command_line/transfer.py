@@ -113,7 +113,6 @@ def cat(args: argparse.Namespace, terminal: Terminal) -> int:
     record = RecordOption(args.record)
     asked = Asked(args.video, args.rendition)
     run_async(_cat(asked, _parse_range(args.range), settings(args), record))
-    terminal.note(f"{args.video}: done")
     return record.conclude(terminal)
 
 

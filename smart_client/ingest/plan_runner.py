@@ -75,6 +75,7 @@ class PlanRunner:
         self._changed = asyncio.Event()
         self._stored_at_s = self._loop.time()
         self._trouble: EvenflowError | None = None
+        self._refused: dict[str, str] = {}  # node -> why its last put failed
         self._bug: BaseException | None = None
 
     @property
@@ -93,6 +94,11 @@ class PlanRunner:
         self._chunks[chunk.number] = chunk
         sizes = [fragment.size_bytes for fragment in chunk.fragments]
         self._apply(self._plan.offer(upload, sizes, self._loop.time()))
+
+    def begin_second_pass(self) -> None:
+        """Ask every node again, and no longer wait long for one that is silent: nobody has to."""
+        self._plan.silence_alone_s = STRAGGLER_S
+        self._plan.ask_all_again(self._loop.time())
 
     async def wait_for_room(self, chunks_max: int, *, patient: bool) -> None:
         """Return when fewer than ``chunks_max`` chunks are under way.
@@ -174,6 +180,7 @@ class PlanRunner:
                 lambda count: self._apply(plan.progress(put, count, loop.time())),
             )
             self._stored_at_s = loop.time()
+            self._refused.pop(command.node, None)
             self.progress.stored_bytes += fragment.size_bytes
             self.progress.nodes[command.node] = self.progress.nodes.get(command.node, 0) + 1
             issued = plan.done(put, loop.time())
@@ -183,7 +190,8 @@ class PlanRunner:
                 hint="delete videos or add nodes, then run the same command again to go on",
             )
             issued = plan.full(put, loop.time())
-        except TransportFailure:
+        except TransportFailure as error:
+            self._refused[command.node] = str(error)
             issued = plan.failed(put, loop.time())
         except EvenflowError as error:
             self._trouble = error
@@ -223,5 +231,7 @@ class PlanRunner:
     def _too_few_nodes(self) -> EvenflowError:
         return self._trouble or TooFewNodesUp(
             f"no node has taken a fragment for {GIVE_UP_S:g} s",
-            hint="bring nodes back (`smart-client status`) and run the same command to go on",
+            hint="bring nodes back (`smart-client doctor` asks each) and run the same command to "
+            "go on",
+            detail=dict(sorted(self._refused.items())),
         )

@@ -29,8 +29,11 @@ ORIGINAL = "original"
 # Chunks being sent at once. 8 x 2 MiB x 5/3 is 28 MiB of buffers, enough to keep five nodes busy.
 WINDOW_CHUNKS = 8
 
-# A node that rests may be back for the second pass after this long.
-SECOND_PASS_PAUSE_S = 1.0
+# A node that was away may be back for the second pass after this long, or after that ...
+SECOND_PASS_PAUSES_S = (1.0, 2.0)
+
+# ... which is tried if the first took less than this: the keeper makes good what is missing.
+SECOND_PASSES_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,24 +229,33 @@ class Uploader:
     async def _complete(self, source: ChunkSource) -> int:
         """Send what is missing to whoever takes it now; return how many are still missing."""
         total = source.layout.fragments_total
-        short = [n for n, record in self._records.items() if len(record.fragments) < total]
-        if short:
+        began_s = self._loop.time()
+        for pause_s in SECOND_PASS_PAUSES_S:
+            short = [n for n, record in self._records.items() if len(record.fragments) < total]
+            if not short or self._loop.time() - began_s > SECOND_PASSES_S:
+                break
             self._runner.progress.stage = "completing"
-            await asyncio.sleep(SECOND_PASS_PAUSE_S)
-        for first in sorted({n - n % wire.GROUP_CHUNKS for n in short}):
-            numbers = [n for n in short if n - n % wire.GROUP_CHUNKS == first]
-            try:
-                placements = await self._place(source, first)
-            except EvenflowError:
-                continue  # fewer nodes than the layout needs are up: nothing to be gained now
-            before = {n: self._records[n] for n in numbers}
-            for number in numbers:
-                await self._runner.wait_for_room(WINDOW_CHUNKS, patient=True)
-                await self._offer_missing(source, number, placements[number - first])
-            await self._runner.wait_for_room(1, patient=True)
-            if any(self._records[n] != before[n] for n in numbers):
-                await self._record_group(source, first)
+            await asyncio.sleep(pause_s)
+            self._runner.begin_second_pass()
+            for first in sorted({n - n % wire.GROUP_CHUNKS for n in short}):
+                group = range(first, first + wire.GROUP_CHUNKS)
+                await self._complete_group(source, first, [n for n in short if n in group])
         return sum(total - len(record.fragments) for record in self._records.values())
+
+    async def _complete_group(
+        self, source: ChunkSource, first: int, numbers: Sequence[int]
+    ) -> None:
+        try:
+            placements = await self._place(source, first)
+        except EvenflowError:
+            return  # fewer nodes than the layout needs are up: nothing to be gained now
+        before = {n: self._records[n] for n in numbers}
+        for number in numbers:
+            await self._runner.wait_for_room(WINDOW_CHUNKS, patient=True)
+            await self._offer_missing(source, number, placements[number - first])
+        await self._runner.wait_for_room(1, patient=True)
+        if any(self._records[n] != before[n] for n in numbers):
+            await self._record_group(source, first)
 
     async def _offer_missing(
         self, source: ChunkSource, number: int, place: wire.ChunkPlacement

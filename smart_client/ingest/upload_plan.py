@@ -111,6 +111,7 @@ class UploadPlan:
     """
 
     def __init__(self) -> None:
+        self.silence_alone_s = SILENCE_ALONE_S
         self.chunks: dict[int, ChunkUpload] = {}
         self.nodes: dict[str, NodeUpload] = {}
         self.puts: dict[int, PutUnderWay] = {}
@@ -193,6 +194,11 @@ class UploadPlan:
         self.nodes[under_way.node].is_full = True
         return self._leave_node(under_way.node, now_s, [under_way])
 
+    def ask_all_again(self, now_s: float) -> None:
+        """Let every node that rests, and is not full, have its trial now."""
+        for node in self.nodes.values():
+            node.suspect_until_s = min(node.suspect_until_s, now_s)
+
     def tick(self, now_s: float) -> list[PlanCommand]:
         """Give up puts that show no sign of life."""
         return self._give_up_silent(now_s) + self._go_on(now_s)
@@ -218,7 +224,7 @@ class UploadPlan:
     def _silent_at_s(self, put: PutUnderWay) -> float:
         moved_by_all = self._blocks - put.moved_at_block
         outrun = moved_by_all >= SILENCE_BLOCKS * len(self.puts)
-        return put.moved_s + (SILENCE_MIN_S if outrun else SILENCE_ALONE_S)
+        return put.moved_s + (SILENCE_MIN_S if outrun else self.silence_alone_s)
 
     def _give_up_silent(self, now_s: float) -> list[PlanCommand]:
         issued: list[PlanCommand] = []

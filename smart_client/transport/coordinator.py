@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from smart_client.agreement import Agreement, AgreementTrace
 from smart_client.errors import CoordinatorUnreachable
 from smart_client.storage_report import ExposureReport, NodePlan, StorageReport
 from smart_client.transport.answers import error_from_answer
+from smart_client.transport.errors import TLS_HINT, tls_trouble
 from smart_client.transport.tls import tls_context
 from smart_client.whereabouts import Whereabouts
 
@@ -26,6 +28,17 @@ PAUSE_S = 0.1  # between rounds; doubles
 # With several coordinators one that hangs is not waited for longer than this before the next is
 # asked; in the second round all get the whole time.
 FIRST_TRY_S = 1.0
+
+
+_HINT = "start it, or point --coordinator at it; `smart-client doctor` checks each step"
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """Why a coordinator gave no answer, and what to do."""
+
+    text: str = ""
+    hint: str = _HINT
 
 
 class CoordinatorClient:
@@ -220,7 +233,7 @@ class CoordinatorClient:
             if_gone: the answer when somebody says 404 after another may have done it already.
         """
         data = None if body is None else wire.encode(body)
-        trouble = ""
+        trouble = _Trouble()
         answered: EvenflowError | None = None  # what a coordinator that did answer said
         is_doubtful = False
         pause_s = PAUSE_S
@@ -250,13 +263,13 @@ class CoordinatorClient:
         where = ", ".join(self._urls) or "(none given)"
         raise CoordinatorUnreachable(
             f"coordinator {where} cannot be reached (tried {ROUNDS}x)",
-            hint="start it, or point --coordinator at it; `smart-client doctor` checks each step",
-            detail={"last try": trouble},
+            hint=trouble.hint,
+            detail={"last try": trouble.text},
         )
 
     async def _ask(
         self, method: str, url: str, path: str, data: bytes | None, patience: httpx.Timeout
-    ) -> tuple[httpx.Response | None, str, bool]:
+    ) -> tuple[httpx.Response | None, _Trouble, bool]:
         """Return the response; if there is none, why, and whether the request may have arrived."""
         headers: Mapping[str, str] = {} if data is None else {"Content-Type": "application/json"}
         try:
@@ -264,10 +277,12 @@ class CoordinatorClient:
                 method, url + path, content=data, headers=headers, timeout=patience
             )
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            return None, f"{url}: {type(error).__name__}", False
+            why = tls_trouble(error)
+            trouble = _Trouble(f"{url}: {why or type(error).__name__}", TLS_HINT if why else _HINT)
+            return None, trouble, False
         except httpx.TransportError as error:
-            return None, f"{url}: {type(error).__name__}", True
-        return response, "", True
+            return None, _Trouble(f"{url}: {type(error).__name__}"), True
+        return response, _Trouble(), True
 
     def _patience(self, *, is_hasty: bool) -> httpx.Timeout:
         patience = self._http.timeout

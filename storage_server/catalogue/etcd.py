@@ -17,6 +17,7 @@ import httpx
 
 from redundancy.errors import ConfigError
 from smart_client.agreement import Agreement
+from smart_client.transport.tls import tls_context
 from storage_server.catalogue.contract import (
     Catalogue,
     Conflict,
@@ -187,6 +188,7 @@ class EtcdCatalogue(Catalogue):
                     max_keepalive_connections=2 * REQUESTS_AT_ONCE_MAX,
                 ),
                 trust_env=False,
+                verify=tls_context(self._endpoints),
             )
         return self._client
 

@@ -11,9 +11,11 @@ from storage_server.coordinator.failure_detector import DetectorLimits
 from storage_server.coordinator.keeper.limits import KeeperLimits
 from storage_server.node.config import (
     add_read_keys_argument,
+    add_tls_arguments,
     is_loopback,
     parse_address,
     read_token,
+    require_pair,
 )
 
 DEFAULT_LISTEN = "127.0.0.1:8400"
@@ -34,6 +36,8 @@ class CoordinatorConfig:
     token: str | None = field(default=None, repr=False)
     read_keys: Path | None = None  # with it, manifests carry a grant to read
     insecure: bool = False
+    tls_certificate: Path | None = None  # PEM; together with the key
+    tls_key: Path | None = None
     catalogue: str = SQLITE  # see ``storage_server.catalogue.choice``
     detector: DetectorLimits = field(default_factory=DetectorLimits)
     keeper: KeeperLimits = field(default_factory=KeeperLimits)
@@ -44,6 +48,7 @@ class CoordinatorConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"not a port: {self.port}")
+        require_pair(self.tls_certificate, self.tls_key)
         if self.token is None and not self.insecure and not is_loopback(self.host):
             raise ConfigError(
                 f"refusing to listen on {self.host}: anyone who reaches it could change and "
@@ -66,6 +71,8 @@ class CoordinatorConfig:
             token=read_token(Path(args.token_file)) if args.token_file else None,
             read_keys=Path(args.read_keys) if args.read_keys else None,
             insecure=args.insecure,
+            tls_certificate=Path(args.tls_cert) if args.tls_cert else None,
+            tls_key=Path(args.tls_key) if args.tls_key else None,
             catalogue=args.catalogue,
             detector=DetectorLimits(lost_after_s=parse_duration_s(args.repair_after)),
             keeper=KeeperLimits(
@@ -98,6 +105,7 @@ def add_coordinator_arguments(parser: argparse.ArgumentParser) -> None:
         "--token-file", metavar="FILE", help="secret for writing; the nodes need the same"
     )
     add_read_keys_argument(parser)
+    add_tls_arguments(parser)
     _add_keeper_arguments(parser)
     parser.add_argument(
         "--insecure", action="store_true", help="let anyone on the network change and delete"

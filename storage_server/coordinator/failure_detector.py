@@ -51,7 +51,11 @@ class DetectorLimits:
                 hint="with a timeout equal to the interval, healthy nodes come and go all the time",
             )
         if self.lost_after_s <= self.suspect_after_s:
-            raise ConfigError("a node is suspect before it is lost")
+            raise ConfigError(
+                f"a node cannot be lost after {self.lost_after_s:g} s of silence: it is only "
+                f"suspect after {self.suspect_after_s:g} s",
+                hint="give a longer time with --repair-after, such as 15m",
+            )
 
     @property
     def suspect_after_s(self) -> float:

@@ -25,6 +25,7 @@ from storage_server.coordinator.config import CoordinatorConfig
 from storage_server.coordinator.service import Coordinator
 from storage_server.listening import address_errors, bound_socket, url_of
 from storage_server.node.http_server import HEADER_BYTES_MAX, require_c_parser
+from storage_server.node.tls import certificate_of, listening_options
 from storage_server.read_keys import KeyFile, ReadGrants
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ async def running_coordinator(config: CoordinatorConfig) -> AsyncIterator[Runnin
     Raises: ConfigError, CatalogueError, RegisterDamaged, OSError.
     """
     require_c_parser()
+    certificate = certificate_of(config.tls_certificate, config.tls_key)
     async with contextlib.AsyncExitStack() as stack:
         bound = stack.enter_context(bound_socket(config.host, config.port))
         trace = Trace()
@@ -60,7 +62,7 @@ async def running_coordinator(config: CoordinatorConfig) -> AsyncIterator[Runnin
             token=config.token,
             grants=ReadGrants(read_keys),
         )
-        coordinator.url = url_of(bound)
+        coordinator.url = url_of(bound, is_encrypted=certificate is not None)
         await coordinator.load()
         await stack.enter_async_context(coordinator.running())
         runner = web.AppRunner(
@@ -77,7 +79,10 @@ async def running_coordinator(config: CoordinatorConfig) -> AsyncIterator[Runnin
             shutdown_timeout=config.drain_s,
         )
         with address_errors(config.host, config.port):
-            await stack.enter_async_context(serving(runner, sock=bound))
+            listening = serving(runner, sock=bound, **listening_options(certificate))
+            await stack.enter_async_context(listening)
+        if certificate is not None:
+            await stack.enter_async_context(certificate.kept_current())
         yield RunningCoordinator(coordinator.url, coordinator)
 
 

@@ -86,11 +86,7 @@ class NodeConfig:
             )
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"not a port: {self.port}")
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ConfigError(
-                "a certificate needs its key, and a key its certificate",
-                hint="give both --tls-cert FILE and --tls-key FILE",
-            )
+        require_pair(self.tls_certificate, self.tls_key)
         if self.upload_bytes_per_s is not None and self.upload_bytes_per_s <= 0:
             raise ConfigError("an upload cap must be above zero")
         if self.capacity_bytes is not None and self.capacity_bytes <= 0:
@@ -132,6 +128,26 @@ class NodeConfig:
         )
 
 
+def require_pair(certificate: Path | None, key: Path | None) -> None:
+    """Raise ``ConfigError`` if only one of two TLS files was given."""
+    if (certificate is None) != (key is None):
+        raise ConfigError(
+            "a certificate needs its key, and a key its certificate",
+            hint="give both --tls-cert FILE and --tls-key FILE",
+        )
+
+
+def add_tls_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what a server needs to be reached by https."""
+    parser.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        help="PEM certificate chain: serve https; for an authority of your own set SSL_CERT_FILE "
+        "where clients, nodes and coordinators run",
+    )
+    parser.add_argument("--tls-key", metavar="FILE", help="its key, PEM, not encrypted")
+
+
 def add_node_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of one node to a command."""
     parser.add_argument("--id", help="the node's name; default: the one its data has")
@@ -155,13 +171,7 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--insecure", action="store_true", help="let anyone on the network write and delete"
     )
-    parser.add_argument(
-        "--tls-cert",
-        metavar="FILE",
-        help="PEM certificate chain: serve https; for an authority of your own set SSL_CERT_FILE "
-        "where clients, nodes and coordinators run",
-    )
-    parser.add_argument("--tls-key", metavar="FILE", help="its key, PEM, not encrypted")
+    add_tls_arguments(parser)
     parser.add_argument("--max-upload", metavar="RATE", help="as in 10Mbit/s")
     parser.add_argument(
         "--superblock-size",

@@ -77,7 +77,6 @@ class NodeServer(web.Server):
         self.plain_puts = plain_puts
         self._open: set[NodeProtocol] = set()
         self._open_by_peer: Counter[str] = Counter()
-        self.is_closed = False
 
     def __call__(self) -> "NodeProtocol":
         """Return the protocol for one new connection."""
@@ -87,11 +86,6 @@ class NodeServer(web.Server):
     def open_connections(self) -> int:
         """How many connections there are."""
         return len(self._open)
-
-    async def shutdown(self, timeout: float | None = None) -> None:
-        """Close all connections; one whose TLS handshake ends later is closed then."""
-        self.is_closed = True
-        await super().shutdown(timeout)
 
     def admit(self, protocol: "NodeProtocol", peer: str) -> bool:
         """Count a connection in; return whether there is room for it."""
@@ -146,9 +140,6 @@ class NodeProtocol(RequestHandler):
         """Set the socket's limits, or turn the connection away."""
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
-        if self._server.is_closed:
-            transport.abort()
-            return
         if not self._server.admit(self, self._peer):
             self._force_close = True
             transport.write(_OVERLOADED)

@@ -27,7 +27,7 @@ from storage_server.node.node_state import NodeState
 from storage_server.node.plain_reads import PlainReads
 from storage_server.node.responses import SliceSender
 from storage_server.node.superblock_store import SuperblockStore
-from storage_server.node.tls import HANDSHAKE_TIMEOUT_S, Certificate
+from storage_server.node.tls import certificate_of, listening_options
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ async def running_node(
     Raises: ConfigError (DirectoryLocked, WrongNode, UnknownFormat, address not free), OSError.
     """
     require_c_parser()
-    certificate = _certificate(config)
+    certificate = certificate_of(config.tls_certificate, config.tls_key)
     async with contextlib.AsyncExitStack() as stack:
         bound = stack.enter_context(bound_socket(config.host, config.port))
         node = await _open_node(config, stack, clock)
@@ -103,27 +103,18 @@ async def running_node(
                 server,
                 sock=bound,
                 backlog=_ACCEPTS_AT_ONCE,
-                ssl=certificate.context if certificate else None,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if certificate else None,
+                **listening_options(certificate),
             )
             bound.listen(_BACKLOG)  # the kernel keeps more waiting than are taken in at once
         stack.push_async_callback(_drain, node, server, listener)
-        url = url_of(bound)
+        url = url_of(bound, is_encrypted=certificate is not None)
         if certificate is not None:
-            url = url.replace("http:", "https:", 1)
-            reloading = asyncio.create_task(certificate.reload_for_ever())
-            stack.push_async_callback(_cancel, reloading)
+            await stack.enter_async_context(certificate.kept_current())
         running = RunningNode(node.identity.node_id, url, node)
         if heartbeat is not None:
             beating = asyncio.create_task(beat_for_ever(heartbeat, running.facts))
             stack.push_async_callback(_cancel, beating)
         yield running
-
-
-def _certificate(config: NodeConfig) -> Certificate | None:
-    if config.tls_certificate is None or config.tls_key is None:
-        return None
-    return Certificate(config.tls_certificate, config.tls_key)
 
 
 def _affordable(config: NodeConfig, node: NodeState) -> NodeLimits:

@@ -1,9 +1,12 @@
-"""The node's certificate: TLS 1.2 or later, and a new certificate without a restart."""
+"""A server's certificate: TLS 1.2 or later, and a new certificate without a restart."""
 
 import asyncio
+import contextlib
 import logging
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from redundancy.errors import ConfigError
 from storage_server.node.private_files import require_private
@@ -15,6 +18,18 @@ HANDSHAKE_TIMEOUT_S = 5.0
 
 # Certificates are renewed days before they end; a minute is soon enough.
 RELOAD_EVERY_S = 60.0
+
+
+def certificate_of(certificate: Path | None, key: Path | None) -> "Certificate | None":
+    """Return the certificate of a server that was given one. Raises: ConfigError, OSError."""
+    return None if certificate is None or key is None else Certificate(certificate, key)
+
+
+def listening_options(certificate: "Certificate | None") -> dict[str, Any]:
+    """Return what ``create_server`` needs to be told of a certificate."""
+    if certificate is None:
+        return {}
+    return {"ssl": certificate.context, "ssl_handshake_timeout": HANDSHAKE_TIMEOUT_S}
 
 
 class Certificate:
@@ -38,6 +53,17 @@ class Certificate:
             return False
         self._loaded = self._load()
         return True
+
+    @contextlib.asynccontextmanager
+    async def kept_current(self) -> AsyncIterator[None]:
+        """Look for a new certificate every minute meanwhile."""
+        reloading = asyncio.create_task(self.reload_for_ever())
+        try:
+            yield
+        finally:
+            reloading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reloading
 
     async def reload_for_ever(self) -> None:
         """Look for a new certificate every minute, until cancelled."""

@@ -156,6 +156,38 @@ def test_a_node_that_takes_all_bytes_and_never_answers_is_left() -> None:
     assert world.now_s < SILENCE_ALONE_S + 1.0
 
 
+def test_a_node_that_rests_is_asked_again_when_nobody_waits() -> None:
+    world = make_world(node_2=FakeNode(refuses=True))
+    for number in range(6):
+        world.offer(number, NAMES, [])
+    world.run()
+    world.nodes["node-2"].refuses = False
+    assert world.plan.nodes["node-2"].rests(world.now_s)
+    world.plan.ask_all_again(world.now_s)
+    world.offer(6, NAMES, [])
+    world.run()
+    assert world.settled[6].stored == dict(enumerate(NAMES))
+
+
+def test_a_full_node_is_not_asked_again() -> None:
+    world = make_world(node_2=FakeNode(full=True))
+    world.offer(0, NAMES, [])
+    world.run()
+    world.plan.ask_all_again(world.now_s)
+    world.offer(1, NAMES, [])
+    world.run()
+    assert world.settled[1].missing == {2}
+
+
+def test_when_nobody_has_to_wait_a_silent_node_is_left_as_soon_as_was_set() -> None:
+    world = make_world()
+    world.plan.silence_alone_s = 3.0
+    world.nodes["node-0"].frozen_from_s = 0.0
+    world.offer(0, ["node-0"], [], needed=0)
+    world.run()
+    assert world.now_s == 3.0
+
+
 @pytest.mark.parametrize("bytes_per_s", [16_000, 60_000, 1_000_000])
 def test_a_slow_uplink_shared_by_all_nodes_is_not_taken_for_silence(bytes_per_s: int) -> None:
     """At 16 kB/s a block takes four seconds, much longer than the silence limit."""

@@ -8,8 +8,8 @@ import pytest
 
 from redundancy.popularity import Popularity
 from smart_client import wire
+from smart_client.errors import Conflict
 from storage_server.catalogue.memory import MemoryCatalogue
-from storage_server.coordinator.errors import CannotEmptyNode
 from storage_server.coordinator.keeper.advice import BUDGET_KEY, Spent
 from storage_server.coordinator.keeper.lease import Lease
 from storage_server.coordinator.keeper.throttle import Throttle
@@ -76,8 +76,9 @@ def test_a_dead_node_whose_fragments_cannot_be_made_is_not_removed(tmp_path):
         holder = (await made.client.manifest("kino")).chunks[0].fragments[0].node
         await made.stop(holder)
         made.coordinator.members.declare_lost(holder)
-        with pytest.raises(CannotEmptyNode, match="nothing was changed") as caught:
+        with pytest.raises(Conflict, match="nothing was changed") as caught:
             await made.client.remove_node(holder)
+        assert caught.value.code == "CANNOT_EMPTY_NODE"
         assert caught.value.detail["videos"] == ["kino"]
         await keep(made)
         status = made.coordinator.keeper.status()

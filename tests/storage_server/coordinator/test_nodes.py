@@ -7,8 +7,7 @@ import httpx
 import pytest
 
 from smart_client import wire
-from smart_client.errors import InvalidRequest, NameTaken, NodeNotFound
-from storage_server.coordinator.errors import StoreReplaced
+from smart_client.errors import Conflict, InvalidRequest, NameTaken, NodeNotFound
 from storage_server.heartbeats import HeartbeatSender
 from support.running_cluster import (
     FAST_LIMITS,
@@ -182,8 +181,9 @@ def test_adding_a_node_again_changes_nothing_of_what_it_holds(tmp_path):
 def test_a_new_data_directory_under_the_name_of_a_node_with_fragments_is_refused(tmp_path):
     async def use(made: Cluster):
         await upload(made, redundancy="rep:2")
-        with pytest.raises(StoreReplaced, match="another data directory"):
+        with pytest.raises(Conflict, match="another data directory") as caught:
             await made.client.heartbeat(beat("node-1", new_id()))
+        assert caught.value.code == "STORE_REPLACED"
         assert await made.state_of("node-1") == "up"
 
     in_a_cluster(tmp_path, use, nodes=2)

@@ -27,8 +27,8 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture
-def taken(monkeypatch):
-    return Paths(monkeypatch, PlainReads).taken
+def paths(monkeypatch):
+    return Paths(monkeypatch, PlainReads)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def get(put, *lines: bytes) -> bytes:
 
 @pytest.mark.parametrize("put", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("wanted", [None, "0-0", "17-4999", "1000000-3500000"], ids=str)
-def test_both_paths_answer_alike(node, files, taken, put, wanted):
+def test_both_paths_answer_alike(node, files, paths, put, wanted):
     lines = [] if wanted is None else [b"Range: bytes=" + wanted.encode()]
     with connected(node, files) as connection:
         answers = []
@@ -72,20 +72,20 @@ def test_both_paths_answer_alike(node, files, taken, put, wanted):
     assert plain_body == other_body
     assert without_date(plain_head) == without_date(other_head)
     if status_of(plain_head) != 416:
-        assert taken == [True, False]
+        assert paths.taken == [True, False]
 
 
-def test_a_slow_reader_gets_all_of_it_and_what_it_asks_meanwhile(node, files, taken):
+def test_a_slow_reader_gets_all_of_it_and_what_it_asks_meanwhile(node, files, paths):
     with connected(node, files, receive_bytes=8192) as connection:
         connection.sendall(get(LARGE))
         wait_until(lambda: node.running.node.load == 1)
         connection.sendall(get(SMALL) + get(LARGE))
         for put in (LARGE, SMALL, LARGE):
             assert read_answer(connection)[1] == put.data
-    assert taken[0]
+    assert paths.taken[0]
 
 
-def test_what_left_memory_meanwhile_is_read_by_a_thread(node, files, taken, monkeypatch):
+def test_what_left_memory_meanwhile_is_read_by_a_thread(node, files, paths, monkeypatch):
     sender = node.running.node.sender
     small_in_memory, looks = sender.small_in_memory, []
 
@@ -99,7 +99,7 @@ def test_what_left_memory_meanwhile_is_read_by_a_thread(node, files, taken, monk
         connection.sendall(get(LARGE))
         assert read_answer(connection)[1] == LARGE.data
     assert node.running.node.metrics.cold_reads >= cold + 3
-    assert taken == [True]
+    assert paths.taken == [True]
 
 
 def test_an_answer_whose_bytes_cannot_be_read_is_cut_and_the_fragment_looked_at(

@@ -45,6 +45,14 @@ async def coordinator(folder):
         yield running.url
 
 
+@contextlib.asynccontextmanager
+async def coordinator_with_tls(folder):
+    certificate, key = make_certificate(folder.parent)
+    config = CoordinatorConfig(folder, tls_certificate=certificate, tls_key=key)
+    async with running_coordinator(config) as running:
+        yield running.url
+
+
 BIG_ANSWER = bytes(32 * 1024 * 1024)  # more than the kernel takes
 
 
@@ -76,7 +84,12 @@ def connect(stack, url):
     return stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
 
 
-@pytest.mark.parametrize("running", [node, node_with_tls, coordinator, web_application])
+WITH_TLS = (node_with_tls, coordinator_with_tls)
+
+
+@pytest.mark.parametrize(
+    "running", [node, node_with_tls, coordinator, coordinator_with_tls, web_application]
+)
 def test_connections_that_come_while_a_server_stops_are_closed(running, tmp_path):
     async def scenario(folder, turns):
         with contextlib.ExitStack() as stack:
@@ -85,7 +98,7 @@ def test_connections_that_come_while_a_server_stops_are_closed(running, tmp_path
                 for _ in range(turns):
                     await asyncio.sleep(0)
 
-            if running is not node_with_tls:  # a handshake is given up when the loop ends
+            if running not in WITH_TLS:  # a handshake is given up when the loop ends
                 for each in connections:
                     with contextlib.suppress(ConnectionResetError):
                         assert each.recv(1) == b""
@@ -94,14 +107,15 @@ def test_connections_that_come_while_a_server_stops_are_closed(running, tmp_path
         nothing_is_left_open(scenario(tmp_path / str(turns), turns))
 
 
-def test_a_handshake_that_ends_after_the_server_stopped_gets_no_connection(tmp_path):
+@pytest.mark.parametrize("running", WITH_TLS)
+def test_a_handshake_that_ends_after_the_server_stopped_gets_no_connection(running, tmp_path):
     trusting = ssl.create_default_context()
     trusting.check_hostname = False
     trusting.verify_mode = ssl.CERT_NONE
 
     async def scenario():
         with contextlib.ExitStack() as stack:
-            async with node_with_tls(tmp_path / "node") as url:
+            async with running(tmp_path / "server") as url:
                 raw = connect(stack, url)
                 await asyncio.sleep(0.05)  # accepted; no handshake has begun
 
