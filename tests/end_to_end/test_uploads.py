@@ -132,22 +132,3 @@ def test_a_node_that_freezes_under_an_upload_delays_it_by_seconds_at_most(
     assert back.read_bytes() == part.read_bytes()
     cluster.mend()
     assert cluster.client("rm", "frozen-put", "--yes").code == 0
-
-
-def test_what_a_node_missed_while_it_was_away_is_sent_when_it_is_back(
-    cluster: RealCluster, film: Path, tmp_path: Path
-) -> None:
-    """It misses the first group, is asked again ever more rarely, and is back for the end."""
-    with putting(cluster, film, "back-again") as process:
-        wait_until_announced(cluster, "back-again")
-        cluster.signal(3, signal.SIGSTOP)
-        until_s = time.monotonic() + DEADLINE_S
-        while not chunks_recorded(cluster, "back-again"):
-            assert time.monotonic() < until_s, "no group is recorded without that node"
-            time.sleep(0.02)
-        cluster.mend()
-        assert process.wait(DEADLINE_S) == 0
-    back = tmp_path / "back"
-    assert cluster.client("get", "back-again", "-o", str(back)).code == 0
-    assert back.read_bytes() == film.read_bytes()
-    assert cluster.client("rm", "back-again", "--yes").code == 0
