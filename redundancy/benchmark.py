@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def _degraded_read(
 
 def shortest_s(works: Mapping[str, Callable[[], object]], slice_s: float) -> dict[str, float]:
     """Return the shortest run of each work; they take turns, so that a busy moment hurts all."""
-    shortest = dict.fromkeys(works, float("inf"))
+    shortest = dict.fromkeys(works, inf)
     for work in works.values():  # fills caches, tables and memory
         work()
     end_s = time.perf_counter() + slice_s

@@ -11,6 +11,7 @@ import time
 from array import array
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,7 @@ def _is_vectorised(engine: IsalEngine) -> bool:
     size_bytes = 16 * 1024
     spans = [locate(np.zeros(size_bytes, dtype=np.uint8)) for _ in range(6)]
     have, want = dict(enumerate(spans[:4])), dict(enumerate(spans[4:], start=4))
-    shortest_s = float("inf")
+    shortest_s = inf
     for _ in range(20):
         start_s = time.perf_counter()
         engine.produce(scheme, have, want)

@@ -1,5 +1,7 @@
 """Windows: which rows the readers want, in which order, and what may be forgotten."""
 
+from math import inf
+
 from smart_client.core import commands
 from smart_client.core.chunk_progress import mask_of
 from smart_client.core.playback_buffer import EPSILON_S, Reader, ReaderState
@@ -60,7 +62,7 @@ class Demand:
     def next_growth_s(self) -> float:
         """Return when the next chunk enters the window of a playing reader."""
         state = self._state
-        wake_s = float("inf")
+        wake_s = inf
         for reader in state.buffer.readers.values():
             edge = self._edges.get(reader.id, len(state.chunks))
             if edge >= len(state.chunks) or state.timeline.offsets[edge] >= reader.stop:

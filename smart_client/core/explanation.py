@@ -5,6 +5,7 @@ tables, so what it names is what the scheduler knew and believed at that instant
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 from smart_client.core import commands, events
 from smart_client.core.chunk_progress import mask_of
@@ -171,7 +172,7 @@ class Explainer:
         last = self.findings[-1] if self.findings else None
         if isinstance(last, Takeover) and last.at_s == state.now_s and last.due_in_s is None:
             due_s = state.deadline_s(piece.chunk, piece.first_row + piece.rows - 1)
-            last.due_in_s = due_s - state.now_s if due_s < float("inf") else None
+            last.due_in_s = due_s - state.now_s if due_s < inf else None
             self._move(_Move(last, piece.chunk, rows, 0))
             return
         row_bytes = state.chunks[piece.chunk].row_bytes(piece.fragment)

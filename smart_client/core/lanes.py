@@ -1,6 +1,7 @@
 """Why a row is not here: every fragment that could serve it, and what became of each."""
 
 from enum import StrEnum
+from math import inf
 
 import msgspec
 
@@ -75,7 +76,7 @@ def find_missing(state: SessionState, index: int, row: int, now_s: float) -> Mis
         chunk=index,
         first_row=row,
         rows=rows,
-        due_in_s=due_s if due_s < float("inf") else None,
+        due_in_s=due_s if due_s < inf else None,
         needed=chunk.k,
         here=sum(_weight(chunk, lane) for lane in lanes if lane.state is LaneState.HERE),
         lanes=lanes,

@@ -1,6 +1,7 @@
 """Nodes connect and answer pings."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 from smart_client.core import commands, events
@@ -46,7 +47,7 @@ class NodeDesk:
 
     def next_probe_s(self) -> float:
         """Return when the next idle node is due; infinity without readers."""
-        wake_s = float("inf")
+        wake_s = inf
         if self.state.buffer.readers:
             for node in self.state.nodes.nodes:
                 wake_s = min(wake_s, node.next_probe_s)

@@ -6,6 +6,7 @@ known ──a fragment is missing, or too few holders answer──▶ asked ─�
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 from smart_client.core import commands, events
@@ -56,7 +57,7 @@ class PlacementDesk:
     def next_ask_s(self) -> float:
         """Return when to ask for the sake of what is missing; infinity while nothing is."""
         waits = self.state.stale and not self._is_asked and self.state.buffer.readers
-        return self._next_ask_s if waits else float("inf")
+        return self._next_ask_s if waits else inf
 
     def ask_if_stale(self) -> None:
         """Ask when what is known cannot be right, or does not help; one question at a time."""

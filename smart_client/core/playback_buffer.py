@@ -10,6 +10,7 @@ takes its bytes tells where it is (``PlayerTold``), deadlines follow that: the r
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from math import inf
 from types import MappingProxyType
 from typing import Final
 
@@ -274,7 +275,7 @@ class PlaybackBuffer:
 
     def next_wakeup_s(self) -> float:
         """Return when a paced reader will next change state by itself."""
-        wake_s = float("inf")
+        wake_s = inf
         for reader in self.readers.values():
             if reader.state is ReaderState.PLAYING:
                 wake_s = min(wake_s, reader.runs_dry_s())

@@ -8,6 +8,7 @@ takes to notice (six even nodes with 3 to 20 times the video's rate).
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 from smart_client.core.chunk_progress import ChunkProgress
@@ -44,7 +45,7 @@ def rush(state: SessionState, piece_bytes: Callable[[NodeState], int]) -> None:
     busy.sort(key=lambda node: (-node.bytes_per_s(), node.index))
     late: Late | None = None
     for node in busy:
-        spare_s = float("inf")
+        spare_s = inf
         for piece in node.pieces:
             spare_s = min(spare_s, state.due_s(piece.chunk, piece.due_media_s))
         limit_s = min(spare_s - WAITS_BY_S, state.now_s + RUSH_ZONE_S)

@@ -4,6 +4,7 @@ A scheduler looks at ``SessionState`` and acts through its verbs (``ask``, ``sho
 ``abandon``, ``suspect``). It is called after every event and reads no clock.
 """
 
+from math import inf
 from typing import ClassVar, Final, Protocol
 
 from redundancy.rows import BLOCK_BYTES
@@ -99,7 +100,7 @@ class RangePull:
 
     def next_wakeup_s(self, state: SessionState) -> float:
         """Return when a piece turns silent, a pause ends or a node runs out of work."""
-        now_s, wake_s = state.now_s, float("inf")
+        now_s, wake_s = state.now_s, inf
         for piece in state.pieces.values():
             if _heard_s(state, piece) + SILENCE_MIN_S < wake_s:
                 wake_s = min(wake_s, self._silent_at_s(state, piece))

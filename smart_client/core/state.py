@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from redundancy.fragment_format import footer_offset
@@ -102,7 +103,7 @@ class SessionState:
         A reader that waits needs all it waits for at once, and what follows as if it played then.
         """
         end_s = self.timeline.starts_s[chunk] + self.timeline.durations_s[chunk]
-        best_s = float("inf")
+        best_s = inf
         for reader in self.buffer.readers.values():
             if reader.state is ReaderState.ENDED:
                 continue

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from redundancy.errors import EvenflowError, NoSpace
 from smart_client import wire
@@ -223,7 +224,7 @@ class PlanRunner:
             self._timer.cancel()
             self._timer = None
         wake_s = self._plan.next_wakeup_s()
-        if wake_s < float("inf"):
+        if wake_s < inf:
             self._timer = self._loop.call_at(
                 wake_s, lambda: self._apply(self._plan.tick(self._loop.time()))
             )

@@ -11,6 +11,7 @@ keeps its puts for as long as nobody has to wait for them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import msgspec
 
@@ -205,7 +206,7 @@ class UploadPlan:
 
     def next_wakeup_s(self) -> float:
         """Return when to ``tick`` unless something happens first."""
-        return min((self._silent_at_s(put) for put in self.puts.values()), default=float("inf"))
+        return min((self._silent_at_s(put) for put in self.puts.values()), default=inf)
 
     # -- what is known ---------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -204,7 +205,7 @@ def records_of(
             mode=job.mode,
             traces=library.name,
             played_s=world.duration_s,
-            optimum_s=optimum_s if optimum_s != float("inf") else None,
+            optimum_s=optimum_s if optimum_s != inf else None,
             outcome=outcome_of(scheduler),
         )
         for scheduler in job.schedulers

@@ -3,9 +3,10 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
-INFINITY: Final = float("inf")
+INFINITY: Final = math.inf
 
 # A node that drips sends this little: alive for every health check, useless for a viewer.
 DRIP_BYTES_PER_S: Final = 2_000.0
@@ -47,11 +48,24 @@ def uniform_of(*words: int) -> float:
     """
     state = 0
     for word in words:
-        state = (state + word + 0x9E3779B97F4A7C15) & _MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
-        state ^= state >> 31
+        state = _mixed(state, word)
+    return _uniform(state)
+
+
+def _mixed(state: int, word: int) -> int:
+    state = (state + word + 0x9E3779B97F4A7C15) & _MASK
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    return state ^ (state >> 31)
+
+
+def _uniform(state: int) -> float:
     return ((state >> 11) + 0.5) / (1 << 53)
+
+
+@cache
+def _state_of(seed: int, node: int) -> int:
+    return _mixed(_mixed(0, seed), node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +92,10 @@ class ThinkTimes:
 
     def of(self, ordinal: int) -> float:
         """Return the think time of the node's request number ``ordinal``, from 0."""
-        think_s = self.floor_s - self.mean_s * math.log(uniform_of(self.seed, self.node, ordinal))
-        kind = uniform_of(self.seed, self.node, ordinal, 1)
+        # ``uniform_of(seed, node, ordinal)``, and with 1 for a fourth word.
+        state = _mixed(_state_of(self.seed, self.node), ordinal)
+        think_s = self.floor_s - self.mean_s * math.log(_uniform(state))
+        kind = _uniform(_mixed(state, 1))
         if kind >= self.tail_share:
             return think_s
         # P(tail > x) = tail_start / x: half of the slow answers take twice the start, and so on.

@@ -32,9 +32,11 @@ their holders can send between the release of a and the deadline of J. Mostly it
 one flow computation confirms it; otherwise the search goes on by bisection.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 
 import numpy as np
 
@@ -87,7 +89,7 @@ def optimal_waiting_s(world: World, *, unit_s: float = UNIT_S, whole_units: bool
     waits_s, releases_s = _ForwardPass(units, supply).run()
     low_s = float(waits_s[-1])
     if low_s >= FOREVER_S / 2:
-        return float("inf")
+        return inf
 
     def fits(waiting_s: float) -> bool:
         windows = Windows(releases_s, waiting_s + units.offsets_s)
@@ -100,7 +102,7 @@ def optimal_waiting_s(world: World, *, unit_s: float = UNIT_S, whole_units: bool
     while not fits(high_s):
         low_s, high_s = high_s, high_s + 2 * (high_s - low_s)
         if high_s > FOREVER_S:
-            return float("inf")
+            return inf
     return _bisect(fits, low_s, high_s, step_s)
 
 
@@ -123,23 +125,23 @@ def units_of(world: World, *, unit_s: float = UNIT_S, whole_units: bool = False)
     for chunk in world.chunks:
         layout = chunk.layout.to_layout()
         geometry = RowGeometry(chunk.size, layout.scheme.k)
-        row_bytes = np.arange(geometry.rows + 1) * geometry.row_bytes
-        row_bytes[-1] = chunk.size
-        row_s = chunk.start_s + chunk.duration_s * (row_bytes / chunk.size)
+        row_bytes = [row * geometry.row_bytes for row in range(geometry.rows)]
+        row_s = [chunk.start_s + chunk.duration_s * (at / chunk.size) for at in row_bytes]
+        row_bytes.append(chunk.size)
         helps = np.zeros(len(position))
         for fragment in chunk.fragments:
             is_copy = layout.is_copy(fragment.index)
             helps[position[fragment.node]] += 1.0 if is_copy else 1.0 / layout.scheme.k
-        early = int(np.searchsorted(row_s[:-1], start_s - EPSILON_S))
+        early = bisect_left(row_s, start_s - EPSILON_S)
         # Whole rows only, as many as begin within ``unit_s``.
         cuts, row = [0, early] if early else [0], early
         while row < geometry.rows:
             last_s = row_s[row] + unit_s - EPSILON_S
-            row = max(row + 1, int(np.searchsorted(row_s[:-1], last_s)))
+            row = max(row + 1, bisect_left(row_s, last_s))
             cuts.append(row)
         for first, stop in pairwise(cuts):
             size = float(row_bytes[stop] - row_bytes[first])
-            due_s = float(row_s[first if whole_units else stop - 1])
+            due_s = row_s[first if whole_units else stop - 1]
             sizes.append(size)
             offsets_s.append(0.0 if stop <= early else due_s)
             room_at_s.append(max(0.0, chunk.start_s - window_s))
@@ -198,6 +200,6 @@ class _ForwardPass:
             sent = self._supply.by(due_s) - sent_before
             if not (np.minimum(sent, limits).sum(1) >= need).all():
                 return False
-            return bool(client == float("inf") or (client * (due_s - releases_s) >= need).all())
+            return bool(client == inf or (client * (due_s - releases_s) >= need).all())
 
         return holds

@@ -4,6 +4,7 @@ A scenario and a seed give one world (``world.make_world``). Every table and key
 """
 
 import tomllib
+from math import inf
 from typing import Annotated
 
 import msgspec
@@ -119,7 +120,7 @@ class ThinkPlan(_Table, frozen=True, kw_only=True):
 class SpellPlan(_Table, frozen=True, kw_only=True):
     """Something that comes over a node again and again: exponential gaps and lengths."""
 
-    every_s: Positive = float("inf")  # mean time from one's end to the next one's start
+    every_s: Positive = inf  # mean time from one's end to the next one's start
     lasting_s: Positive = 60.0  # mean
     nodes_share: Share = 0.5  # of the nodes, hit at once (common spells only)
     refused_share: Share = 0.5  # of the spells: the process is gone; otherwise it is frozen
@@ -140,7 +141,7 @@ class FaultPlan(_Table, frozen=True, kw_only=True):
     node: Annotated[int, msgspec.Meta(ge=0)]
     kind: FaultKind
     at_s: NotNegative
-    lasting_s: Positive = float("inf")
+    lasting_s: Positive = inf
 
     def to_fault(self) -> Fault:
         """Return the fault as the network model knows it."""
@@ -150,7 +151,7 @@ class FaultPlan(_Table, frozen=True, kw_only=True):
 class ClientPlan(_Table, frozen=True, kw_only=True):
     """The viewer's own link."""
 
-    link_factor: Positive = float("inf")  # its capacity as a multiple of the video's rate
+    link_factor: Positive = inf  # its capacity as a multiple of the video's rate
 
 
 class Scenario(_Table, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """What each node can have sent by an instant at most: straight lines between changes."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,12 +20,13 @@ class Supply:
     times_s: FloatArray
     carried_bytes: FloatArray  # [instant, node]
     client_bytes_per_s: float
+    changes_s: list[float]  # ``times_s`` again: looking one instant up is faster in a list
 
     def by(self, instant_s: float) -> FloatArray:
         """Return what fits through each node by an instant."""
-        last = self.times_s.size - 1
-        right = min(last, max(1, int(np.searchsorted(self.times_s, instant_s))))
-        left_s, right_s = float(self.times_s[right - 1]), float(self.times_s[right])
+        last = len(self.changes_s) - 1
+        right = min(last, max(1, bisect_left(self.changes_s, instant_s)))
+        left_s, right_s = self.changes_s[right - 1], self.changes_s[right]
         share = min(1.0, max(0.0, (instant_s - left_s) / (right_s - left_s)))
         before = self.carried_bytes[right - 1]
         result: FloatArray = before + share * (self.carried_bytes[right] - before)
@@ -54,7 +56,7 @@ def supply_of(nodes: Sequence[NodeModel], client_bytes_per_s: float) -> Supply:
     rates = np.stack([_rates(node, middles_s) for node in nodes], axis=1)
     carried = np.zeros((times_s.size, len(nodes)))
     np.cumsum(rates * np.diff(times_s)[:, None], axis=0, out=carried[1:])
-    return Supply(times_s, carried, client_bytes_per_s)
+    return Supply(times_s, carried, client_bytes_per_s, times_s.tolist())
 
 
 def _rates(node: NodeModel, instants_s: FloatArray) -> FloatArray:

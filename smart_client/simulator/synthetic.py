@@ -9,6 +9,7 @@ LTE logs from Ghent, Lumos 4G and 5G.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class LinkFamily:
     wobble_sigma: float  # of the logarithm
     wobble_half_life_s: float
     character_sigma: float = 0.3  # lognormal spread over links of how much a link wobbles
-    fade_every_s: float = float("inf")
+    fade_every_s: float = inf
     fade_lasting_s: float = 3.0
     fade_share_max: float = 0.0  # a fade leaves up to this share of the rate
     dead_share: float = 0.0  # of the fades: they leave nothing

@@ -8,6 +8,7 @@ import csv
 import zipfile
 from collections.abc import Mapping
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ def _number(path: Path, line_number: int, word: str) -> float:
         value = float(word)
     except ValueError as error:
         raise InvalidRequest(f"{path}:{line_number}: not a number: {word[:40]!r}") from error
-    if not 0 <= value < float("inf"):
+    if not 0 <= value < inf:
         raise InvalidRequest(f"{path}:{line_number}: not a finite number of at least 0: {word}")
     return value
 

@@ -7,6 +7,7 @@ takes a logarithm of edges instead of one a slot.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -110,7 +111,7 @@ def _network(
     carried = np.ceil(supply.between(slots_s) / scale).clip(0, FLOW_MAX).astype(np.int64)
     slot_leaves = (tree_of[None, :] + leaves + np.arange(slots)[:, None]).ravel()
     vertices = trees + nodes * 2 * leaves
-    if supply.client_bytes_per_s == float("inf"):
+    if supply.client_bytes_per_s == inf:
         edges.add(slot_leaves, np.ones(slot_leaves.size, dtype=np.int64), carried.ravel())
         return edges, vertices
     link = vertices + np.arange(slots)
@@ -123,7 +124,7 @@ def _network(
 def _slots(windows: Windows, supply: Supply) -> FloatArray:
     """Return the edges of the time slots: every release and deadline, and shorter if it matters."""
     edges = [windows.releases_s, windows.deadlines_s]
-    if supply.client_bytes_per_s < float("inf"):
+    if supply.client_bytes_per_s < inf:
         end_s = float(windows.deadlines_s.max())
         edges.append(np.arange(0.0, end_s, CLIENT_SLOT_S))
     return np.unique(np.concatenate(edges))

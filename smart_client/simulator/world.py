@@ -6,6 +6,7 @@ in what the scenarios say: another layout keeps nodes, links and faults.
 
 import math
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -189,7 +190,7 @@ def _faults(scenario: Scenario, horizon_s: int, seed: int) -> list[list[Fault]]:
 
 
 def _spells(plan: SpellPlan, horizon_s: int, rng: np.random.Generator) -> list[Fault]:
-    if plan.every_s == float("inf"):
+    if plan.every_s == inf:
         return []
     spells = []
     at_s = float(rng.exponential(plan.every_s))

@@ -7,6 +7,7 @@ A unit that is open keeps its rendition: what was fetched of it is not thrown aw
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from smart_client.core.abr.contract import UNKNOWN, Choice, RateController, Situation
 from smart_client.core.abr.ladder import Ladder
@@ -89,7 +90,7 @@ class LadderDemand(Demand):
     def next_growth_s(self) -> float:
         """Return when the next unit enters a window; those that wait for requests need no time."""
         state = self._state
-        wake_s = float("inf")
+        wake_s = inf
         for reader in state.buffer.readers.values():
             edge = self._edges.get(reader.id, len(state.chunks))
             if reader.state is ReaderState.PLAYING and edge < len(state.chunks):

@@ -4,6 +4,7 @@ Whatever comes first counts; a request whose rows have all come is cancelled.
 """
 
 from collections import deque
+from math import inf
 from typing import ClassVar, Final
 
 from smart_client.core.baselines.requests import (
@@ -55,7 +56,7 @@ class Nearest(WholeFragments):
 
         def key(fragment: int) -> tuple[float, int]:
             rtt_s = state.nodes[chunk.node_of[fragment]].rtt.smoothed_s
-            return rtt_s or float("inf"), (fragment + chunk.index) % count
+            return rtt_s or inf, (fragment + chunk.index) % count
 
         return sorted(chunk.node_of, key=key)
 
@@ -103,7 +104,7 @@ class FixedDelayHedge(Nearest):
     def next_wakeup_s(self, state: SessionState) -> float:
         """Return also when the next request becomes late."""
         late_s = (piece.requested_s + self.delay_s() for piece in data_pieces(state))
-        soonest_s = min((at_s for at_s in late_s if at_s > state.now_s), default=float("inf"))
+        soonest_s = min((at_s for at_s in late_s if at_s > state.now_s), default=inf)
         return min(soonest_s, super().next_wakeup_s(state))
 
 

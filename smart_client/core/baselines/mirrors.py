@@ -3,6 +3,7 @@
 Each keeps to k fragments of a chunk and asks another only after a failure or a long silence.
 """
 
+from math import inf
 from typing import ClassVar, Final
 
 from smart_client.core.baselines.requests import ask_spare, data_pieces, missing_rows, owed_rows
@@ -171,7 +172,7 @@ class TahoeLike(WholeFragments):
         """Order by round trip, an unknown one last."""
 
         def rtt_s(fragment: int) -> float:
-            return state.nodes[chunk.node_of[fragment]].rtt.smoothed_s or float("inf")
+            return state.nodes[chunk.node_of[fragment]].rtt.smoothed_s or inf
 
         return sorted(chunk.node_of, key=lambda f: (rtt_s(f), f))
 
@@ -190,7 +191,7 @@ class TahoeLike(WholeFragments):
     def next_wakeup_s(self, state: SessionState) -> float:
         """Return also when the next share becomes overdue."""
         overdue_s = (piece.last_byte_s + TAHOE_OVERDUE_S for piece in data_pieces(state))
-        soonest_s = min((at_s for at_s in overdue_s if at_s > state.now_s), default=float("inf"))
+        soonest_s = min((at_s for at_s in overdue_s if at_s > state.now_s), default=inf)
         return min(soonest_s, super().next_wakeup_s(state))
 
 

@@ -1,14 +1,13 @@
 """What the baselines share: asking for runs of rows, cancelling, time limits, footers."""
 
 from collections.abc import Sequence
+from math import inf
 
 from smart_client.core.chunk_progress import ChunkProgress, mask_of, runs_of
 from smart_client.core.events import FailureKind
 from smart_client.core.node_table import NodeState
 from smart_client.core.pieces import Piece
 from smart_client.core.state import SessionState
-
-INFINITY = float("inf")
 
 # Footers are this system's, not the method's: whatever the method does with a late answer, a footer
 # that has not come after this is asked of one more holder. Fifty round trips, and below any stall.
@@ -81,9 +80,9 @@ def give_up(state: SessionState, late: Sequence[Piece]) -> None:
 def next_pause_end_s(state: SessionState) -> float:
     """Return when the next node may be asked again; infinity when nothing waits for one."""
     if not unfinished(state, 1):
-        return INFINITY
+        return inf
     ends_s = (node.suspect_until_s for node in state.nodes.nodes if node.is_suspect)
-    return min((end_s for end_s in ends_s if end_s > state.now_s), default=INFINITY)
+    return min((end_s for end_s in ends_s if end_s > state.now_s), default=inf)
 
 
 # -- footers ---------------------------------------------------------------------------------------
@@ -104,7 +103,7 @@ def hurry_footers(state: SessionState) -> None:
 def next_footer_s(state: SessionState) -> float:
     """Return when the next footer will have been waited for long enough."""
     ends_s = (piece.requested_s + FOOTER_PATIENCE_S for piece in _newest_footers(state))
-    return min((end_s for end_s in ends_s if end_s > state.now_s), default=INFINITY)
+    return min((end_s for end_s in ends_s if end_s > state.now_s), default=inf)
 
 
 def _newest_footers(state: SessionState) -> list[Piece]:

@@ -1,5 +1,6 @@
 """The frame of all baselines that fetch whole fragments, a few chunks at a time."""
 
+from math import inf
 from typing import ClassVar, Final
 
 from smart_client.core.baselines.requests import (
@@ -48,7 +49,7 @@ class WholeFragments:
 
     def next_wakeup_s(self, state: SessionState) -> float:
         """Return the next time limit, or the end of a pause that may keep a chunk waiting."""
-        timeout_s = min(map(self._timeout_at_s, state.pieces.values()), default=float("inf"))
+        timeout_s = min(map(self._timeout_at_s, state.pieces.values()), default=inf)
         return min(timeout_s, next_pause_end_s(state), next_footer_s(state))
 
     def complete(self, state: SessionState, chunk: ChunkProgress) -> None:
