@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import resource
 
 import pytest
 
@@ -71,6 +72,36 @@ def test_connections_that_say_nothing_go_away_and_others_are_served_meanwhile(tm
             assert node.put(SMALL).status == 201
             assert all(read_all(connection) == b"" for connection in silent)
         assert node.get(SMALL).status == 200
+
+
+def test_two_thousand_connections_that_say_nothing_are_turned_away_or_go(tmp_path):
+    """Twice as many as a node keeps: the others hear that it is busy, and all are gone soon."""
+    with (
+        room_for_descriptors(4096),
+        NodeProcess(tmp_path, "--keepalive", "2", open_files=4096) as node,
+        contextlib.ExitStack() as stack,
+    ):
+        silent = [stack.enter_context(node.connect()) for _ in range(2000)]
+        ends = [read_all(connection) for connection in silent]
+        refused = [end for end in ends if end]
+        assert all(status_of(end) == 503 for end in refused)
+        assert 0 < len(refused) <= 2000 - 1024  # fewer if the first ones went meanwhile
+        with node.connect() as connection:
+            connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert status_of(read_answer(connection)[0]) == 204
+
+
+@contextlib.contextmanager
+def room_for_descriptors(count):
+    """Let this process open so many files for a while."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        pytest.skip(f"at most {hard} open files here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 INJECTED = b"GET /%0d%0aevil\x1b[31m HTTP/1.1\r\nHost: evil\r\nX: evil\x1b\r\n\r\n"
