@@ -1,6 +1,7 @@
 """Uploads that are cut short, and uploads to nodes that freeze or die under them."""
 
 import contextlib
+import os
 import random
 import signal
 import subprocess
@@ -30,9 +31,10 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def chunks_recorded(cluster: RealCluster, name: str) -> int:
+def chunks_recorded(cluster: RealCluster, name: str, coordinator: str = "") -> int:
     """Return how many chunks of ``name`` the catalogue names."""
-    answer = httpx.get(f"{cluster.coordinator}/v1/videos/{name}/groups", timeout=5)
+    where = coordinator or cluster.coordinator
+    answer = httpx.get(f"{where}/v1/videos/{name}/groups", timeout=5)
     groups = answer.json() if answer.status_code == 200 else []
     return sum(len(group["group"]["chunks"]) for group in groups)
 
@@ -132,3 +134,33 @@ def test_a_node_that_freezes_under_an_upload_delays_it_by_seconds_at_most(
     assert back.read_bytes() == part.read_bytes()
     cluster.mend()
     assert cluster.client("rm", "frozen-put", "--yes").code == 0
+
+
+@pytest.mark.parametrize("several", [True, False], ids=["two-coordinators", "one-coordinator"])
+def test_a_coordinator_that_dies_under_an_upload(film: Path, tmp_path: Path, several: bool) -> None:
+    """With a second one nobody notices; without, the same command goes on once it is back."""
+    made = RealCluster(tmp_path / "cluster")
+    try:
+        made.up(5, *(("--catalogue", "chunkpaxos", "--coordinators", "2") if several else ()))
+        with putting(made, film, "film") as process:
+            until_s = time.monotonic() + DEADLINE_S
+            first, _, _ = made.coordinator.partition(",")
+            while not chunks_recorded(made, "film", first):
+                assert time.monotonic() < until_s
+                time.sleep(0.02)
+            os.kill(made.coordinators[0]["pid"], signal.SIGKILL)
+            code = process.wait(DEADLINE_S)
+        if not several:
+            assert code == 5
+            assert made.storage_server("start", "coordinator").code == 0
+            made.refresh()
+            words = ("put", str(film), "--name", "film", "--redundancy", "rs:3+2", "--json")
+            done = made.client(*words)
+            assert done.json["videos"][0]["resumed_chunks"] >= 64
+            code = done.code
+        assert code == 0
+        back = tmp_path / "back"
+        assert made.client("get", "film", "-o", str(back)).code == 0
+        assert back.read_bytes() == film.read_bytes()
+    finally:
+        made.down()
