@@ -2,50 +2,106 @@
 
 import argparse
 import dataclasses
+import json
 import os
 from pathlib import Path
 
 from redundancy.errors import AlreadyExists, ExitCode
 from redundancy.terminal import Terminal
+from smart_client.command_line.serve import require_safe_address
+from smart_client.config import ClientConfig
 from storage_server.coordinator.config import CoordinatorConfig
-from storage_server.node.config import NodeConfig
+from storage_server.node.config import NodeConfig, coordinator_urls
 from storage_server.service_unit import Service, config_file
 from storage_server.settings import Setting, as_toml
+
+# Names a file with authorities of one's own, for whoever uses OpenSSL.
+TRUSTED = "SSL_CERT_FILE"
 
 
 def install_node(args: argparse.Namespace, terminal: Terminal) -> int:
     """Install a node."""
     settings = args.options.resolve(args)
     NodeConfig.from_args(args)  # what is wrong is said now, not at the next start of the machine
-    return _install("node", args, settings, terminal)
+    return _install_server("node", args, settings, terminal)
 
 
 def install_coordinator(args: argparse.Namespace, terminal: Terminal) -> int:
     """Install a coordinator."""
     settings = args.options.resolve(args)
     CoordinatorConfig.from_args(args)
-    return _install("coordinator", args, settings, terminal)
+    return _install_server("coordinator", args, settings, terminal)
 
 
-def _install(
+def install_gateway(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Install the gateway: ``smart-client serve``, whose configuration is the client's."""
+    data = Path(args.data).absolute()
+    said: dict[str, object] = {"cache_dir": str(data), "listen": args.listen}
+    if args.coordinator:
+        said["coordinator"] = list(coordinator_urls(args.coordinator))
+    if args.cache:
+        said["cache_bytes"] = args.cache
+    for name, value in (("token_file", args.token_file), ("strm", args.strm)):
+        if value:
+            said[name] = str(Path(value).absolute())
+    config = ClientConfig.load(said)
+    config.token()
+    require_safe_address(config.listen, insecure=args.insecure)
+    name, etc = _name_and_folder("gateway", args)
+    service = Service(
+        kind="gateway",
+        name=name,
+        data_dir=data,
+        config_path=etc,
+        run_as=None if args.user else args.run_as,
+        reads=(Path(config.token_file),) if config.token_file else (),
+        writes=(Path(config.strm),) if config.strm else (),
+        options=("--insecure",) if args.insecure else (),
+        environment=(*_trusted(), f"XDG_STATE_HOME={data / 'state'}"),
+    )
+    # A text and a list of texts are written in TOML as in JSON.
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in said.items()]
+    return _install(service, config_file("gateway", lines), args, terminal)
+
+
+def _install_server(
     kind: str, args: argparse.Namespace, settings: tuple[Setting, ...], terminal: Terminal
 ) -> int:
-    name = args.service_name or f"evenflow-{kind}"
-    etc, units = _folders(is_user=args.user)
     said = tuple(_absolute(each) for each in settings if each.source != "default")
+    name, config_path = _name_and_folder(kind, args)
     service = Service(
         kind=kind,
         name=name,
         data_dir=Path(args.data).absolute(),
-        config_path=etc / f"{name.removeprefix('evenflow-')}.toml",
+        config_path=config_path,
         run_as=None if args.user else args.run_as,
         reads=tuple(Path(str(each.value)) for each in said if each.is_path and each.name != "data"),
+        environment=_trusted(),
     )
+    text = config_file(kind, [as_toml(said, sources=False)])
+    return _install(service, text, args, terminal)
+
+
+def _name_and_folder(kind: str, args: argparse.Namespace) -> tuple[str, Path]:
+    """Return a service's name, and where its configuration is."""
+    name = args.service_name or f"evenflow-{kind}"
+    etc, _ = _folders(is_user=args.user)
+    return name, etc / f"{name.removeprefix('evenflow-')}.toml"
+
+
+def _trusted() -> tuple[str, ...]:
+    """Return what lets a service trust whom this shell trusts."""
+    found = os.environ.get(TRUSTED)
+    return (f"{TRUSTED}={Path(found).absolute()}",) if found else ()
+
+
+def _install(service: Service, config: str, args: argparse.Namespace, terminal: Terminal) -> int:
+    _, units = _folders(is_user=args.user)
     texts = {
-        service.config_path: config_file(kind, [as_toml(said, sources=False)]),
-        units / f"{name}.service": service.unit(),
+        service.config_path: config,
+        units / f"{service.name}.service": service.unit(),
     }
-    if args.print_config or args.dry_run:
+    if getattr(args, "print_config", False) or args.dry_run:
         terminal.result(_payload(service, texts), human=_shown(service, texts))
         return ExitCode.OK
     for path, text in texts.items():

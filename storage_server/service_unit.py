@@ -52,12 +52,15 @@ RestrictNamespaces=yes
 class Service:
     """A server as a service: of the system, or of the user who installs it."""
 
-    kind: str  # "node" or "coordinator"
+    kind: str  # "node", "coordinator" or "gateway"
     name: str  # of the unit, without ".service"
     data_dir: Path  # absolute
     config_path: Path  # absolute
     run_as: str | None  # None: a service of the user
     reads: tuple[Path, ...] = ()  # secrets and certificates that it must be able to read
+    writes: tuple[Path, ...] = ()  # beside its data
+    options: tuple[str, ...] = ()  # on its command line, as what no configuration file may say
+    environment: tuple[str, ...] = ()  # NAME=value
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
@@ -68,8 +71,13 @@ class Service:
     @property
     def command(self) -> list[str]:
         """What is run."""
-        python = sys.executable
-        return [python, "-m", "storage_server", self.kind, "--config", str(self.config_path)]
+        what = (
+            ("smart_client", "serve") if self.kind == "gateway" else ("storage_server", self.kind)
+        )
+        return [
+            *(sys.executable, "-m", *what),
+            *("--config", str(self.config_path), *self.options),
+        ]
 
     @property
     def next_steps(self) -> list[str]:
@@ -84,12 +92,16 @@ class Service:
         owner = self.run_as
         return [
             f"id {owner} || useradd --system --no-create-home --shell /usr/sbin/nologin {owner}",
-            f"install -d -m 700 -o {owner} -g {owner} {shlex.quote(str(self.data_dir))}",
+            *(f"install -d -m 700 -o {owner} -g {owner} {path}" for path in self._own_names),
             *(f"chown {owner} {path} && chmod 600 {path}" for path in self._shell_names),
             "systemctl daemon-reload",
             f"systemctl enable --now {self.name}",
             f"journalctl -u {self.name} -f",
         ]
+
+    @property
+    def _own_names(self) -> list[str]:
+        return [shlex.quote(str(path)) for path in (self.data_dir, *self.writes)]
 
     @property
     def _shell_names(self) -> list[str]:
@@ -100,6 +112,8 @@ class Service:
         is_system = self.run_as is not None
         who = f"User={self.run_as}\nGroup={self.run_as}\n" if is_system else ""
         data = quoted(str(self.data_dir))
+        told = "".join(f"Environment={quoted(each)}\n" for each in self.environment)
+        written = " ".join(quoted(str(path)) for path in (self.data_dir, *self.writes))
         return f"""\
 # Made by `storage-server install-service {self.kind}`; run it again to change it.
 [Unit]
@@ -114,14 +128,14 @@ StartLimitBurst=10
 [Service]
 Type=exec
 ExecStart={" ".join(map(quoted, self.command)).replace("$", "$$")}
-{who}Restart=on-failure
+{who}{told}Restart=on-failure
 RestartSec=2
 # 2 and 9: the command line or the configuration is wrong, and will be the next time too.
 RestartPreventExitStatus=2 9
 # Requests under way end, and what waits is written.
 TimeoutStopSec=30
 LimitNOFILE=65536
-{_FOR_ALL}{_FOR_SYSTEM if is_system else ""}{f"ReadWritePaths={data}" if is_system else ""}
+{_FOR_ALL}{_FOR_SYSTEM if is_system else ""}{f"ReadWritePaths={written}" if is_system else ""}
 [Install]
 WantedBy={"multi-user" if is_system else "default"}.target
 """
@@ -143,7 +157,7 @@ def specifiers_escaped(text: str) -> str:
 
 def config_file(kind: str, lines: Sequence[str]) -> str:
     """Return the configuration file's text."""
-    head = (
-        f"# `storage-server {kind} --config` reads this; `--print-config` shows what comes of it."
-    )
+    reader = "smart-client serve" if kind == "gateway" else f"storage-server {kind}"
+    shows = "" if kind == "gateway" else "; `--print-config` shows what comes of it"
+    head = f"# `{reader} --config` reads this{shows}."
     return "\n".join([head, *lines]) + "\n"

@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 
+from smart_client.config import ClientConfig
 from storage_server.cli import main
 from storage_server.service_unit import Service, quoted
 
@@ -43,6 +44,35 @@ def test_a_service_runs_with_exactly_what_was_said(home, capsys, monkeypatch):
     assert main(["node", "--config", str(written), "--print-config"]) == 0
     unit = (home / "config" / "systemd" / "user" / "evenflow-node.service").read_text()
     assert f"-m storage_server node --config {written}\n" in unit
+
+
+def test_a_gateway_is_the_client_with_what_was_said(home, capsys, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(home / "ca.pem"))
+    token = home / "token"
+    token.write_text("correct-horse-battery-staple")
+    token.chmod(0o600)
+    words = ("--data", str(home / "cache"), "--strm", str(home / "strm"), "--cache", "20GiB")
+    words += ("--coordinator", "https://a:1,https://b:2", "--token-file", str(token))
+    code, told = install(capsys, "gateway", "--user", *words)
+    assert code == 0, told
+    written = home / "config" / "evenflow" / "gateway.toml"
+    config = ClientConfig.load({}, str(written))
+    assert config.coordinator == ("https://a:1", "https://b:2")
+    assert (config.cache_dir, config.cache_bytes) == (str(home / "cache"), 20 << 30)
+    assert (config.strm, config.token_file) == (str(home / "strm"), str(token))
+    unit = (home / "config" / "systemd" / "user" / "evenflow-gateway.service").read_text()
+    assert f"-m smart_client serve --config {written}\n" in unit
+    assert f"Environment=SSL_CERT_FILE={home / 'ca.pem'}\n" in unit
+
+
+def test_a_gateway_is_not_opened_to_others_by_mistake(home, capsys):
+    words = ("gateway", "--user", "--data", str(home / "c"), "--listen", "0.0.0.0:8480")
+    code, told = install(capsys, *words)
+    assert (code, told["error"]["code"]) == (9, "CONFIG")
+    assert list(home.iterdir()) == []
+    assert install(capsys, *words, "--insecure")[0] == 0
+    unit = (home / "config" / "systemd" / "user" / "evenflow-gateway.service").read_text()
+    assert "gateway.toml --insecure\n" in unit
 
 
 def test_another_service_of_the_name_is_not_replaced_unless_told_to(home, capsys):
@@ -102,14 +132,18 @@ def test_words_are_quoted_as_systemd_reads_them(word, written):
 
 @pytest.mark.real
 @pytest.mark.parametrize("run_as", ["root", None])
-@pytest.mark.parametrize("kind", ["node", "coordinator"])
+@pytest.mark.parametrize("kind", ["node", "coordinator", "gateway"])
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path, kind, run_as):
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("needs systemd-analyze")
     data = tmp_path / "my 100% data"
     data.mkdir()
-    service = Service(kind, f"evenflow-{kind}", data, tmp_path / "a.toml", run_as)
+    service = Service(
+        *(kind, f"evenflow-{kind}", data, tmp_path / "a.toml", run_as),
+        writes=(tmp_path / "more",),
+        environment=("SSL_CERT_FILE=/my 100% ca.pem",),
+    )
     path = tmp_path / f"evenflow-{kind}.service"
     path.write_text(service.unit(), encoding="utf-8")
     checked = subprocess.run(
