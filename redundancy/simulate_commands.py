@@ -1,6 +1,7 @@
 """``redundancy simulate``: policies beside each other in the same made-up worlds."""
 
 import argparse
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
@@ -159,13 +160,18 @@ def _text(
 
 
 def _signed(value: Interval, form: str) -> str:
-    return f"{value.mean:+{form}} ± {value.half:{form}}"
+    return f"{value.mean:+{form}}{_half(value, form)}"
+
+
+def _half(value: Interval, form: str) -> str:
+    """Return how sure a mean is; nothing of a single run."""
+    return "" if math.isnan(value.half) else f" ± {value.half:{form}}"
 
 
 def _row(name: str, found: Sequence[Efficiency]) -> Sequence[str]:
     def shown(figure: str, form: str, unit: str = "") -> str:
         value = _interval(found, figure)
-        return f"{value.mean:{form}}{unit} ± {value.half:{form}}"
+        return f"{value.mean:{form}}{unit}{_half(value, form)}"
 
     return (
         name,

@@ -1,5 +1,7 @@
 """Which code so many nodes, in so many zones, as reliable as they are, should hold. Pure."""
 
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -92,19 +94,26 @@ def candidates(cluster: ClusterFacts, limits: HybridLimits) -> list[Worth]:
     ]
 
 
-def misses(each: Worth, limits: HybridLimits) -> tuple[int, bool, bool]:
-    """Return by how many losses, and whether by loss and by failed reads, limits are missed."""
+def misses(each: Worth, limits: HybridLimits) -> tuple[int, int, int]:
+    """Return by how much limits are missed: losses, and orders of magnitude of loss and reads."""
     return (
         max(0, limits.losses_min - each.layout.tolerates),
-        each.annual_loss > limits.annual_loss_max,
-        each.unavailability > limits.unavailability_max,
+        _orders_above(each.annual_loss, limits.annual_loss_max),
+        _orders_above(each.unavailability, limits.unavailability_max),
     )
+
+
+def _orders_above(value: float, limit: float) -> int:
+    """Return by how many orders of magnitude, begun ones too, a value is above its limit."""
+    if value <= limit:
+        return 0
+    return math.ceil(math.log10(value / limit)) if limit > 0 else sys.float_info.max_10_exp
 
 
 def choose(found: Sequence[Worth], limits: HybridLimits) -> tuple[Worth, list[str]]:
     """Return the best candidate, and which of the limits it misses, in words.
 
-    Of those that miss the fewest limits (losses first, then loss, then failed reads) the one that
+    Of those that miss limits by least (losses first, then loss, then failed reads) the one that
     takes least space; among equals the most durable, then the one with fewest failed reads.
     """
 

@@ -298,7 +298,11 @@ def _add_compare(commands: Commands) -> None:
         metavar="NAME|FILE",
         help="typical (default), calm, harsh, raw-8M-2s, frozen-node ... or a TOML file",
     )
-    compare.add_argument("--layout", default="3of5", help="rep3, 3of5, 4of6 or rs:K+M, by commas")
+    compare.add_argument(
+        "--layout",
+        metavar="L[,L]",
+        help="rep3, 3of5, 4of6 or rs:K+M (default: the scenario's own, 3of5 in those that ship)",
+    )
     compare.add_argument("--runs", type=int, default=20, metavar="N", help="worlds (default 20)")
     compare.add_argument("--seed", type=int, default=0, metavar="S", help="the first world's seed")
     compare.add_argument(
@@ -306,6 +310,12 @@ def _add_compare(commands: Commands) -> None:
         default="smart,vstack-score,round-robin",
         metavar="A,B",
         help="by commas; simulated only: informed, ours told how every node fares now",
+    )
+    compare.add_argument(
+        "--own",
+        action="append",
+        metavar="FILE",
+        help="a Python file with schedulers of yours, to be named in --schedulers",
     )
     compare.add_argument("--reference", metavar="A", help="what is saved against (default: last)")
     compare.add_argument(
@@ -317,7 +327,12 @@ def _add_compare(commands: Commands) -> None:
     compare.add_argument(
         "--seconds", type=float, metavar="S", help="of each video (default: all; lab: 60)"
     )
-    compare.add_argument("--traces", type=Path, metavar="DIR", help="measured traces to draw from")
+    compare.add_argument(
+        "--traces",
+        type=Path,
+        metavar="DIR",
+        help="measured traces to draw from; scaled to the scenario's load unless it says not to",
+    )
     compare.add_argument("--processes", type=int, metavar="N", help="default: one a core")
     compare.add_argument("--out", default="results", metavar="DIR", help="default: results")
     compare.add_argument(

@@ -138,7 +138,7 @@ def _flow(flow: Throughput) -> str:
 def _node(node: NodeFigures) -> str:
     if node.state != "up":
         return f"{node.id} {node.state}"
-    return f"{node.id} {rate_text(node.bytes_per_s)} {node.rtt_s * 1000:.0f} ms"
+    return f"{node.id} {_rate(node)} {node.rtt_s * 1000:.0f} ms"
 
 
 def missing_lines(missing: Missing) -> list[str]:
@@ -178,11 +178,15 @@ def _lane(lane: Lane) -> str:
             )
 
 
+def _rate(node: NodeFigures) -> str:
+    return rate_text(node.bytes_per_s) if node.bytes_per_s else "unmeasured"
+
+
 def node_lines(nodes: Sequence[NodeFigures]) -> list[str]:
     """Return what was believed of each node, one line each."""
     return [
         f"{node.id:<12} {node.state:<8} "
-        f"rtt {node.rtt_s * 1000:4.0f} ms  {rate_text(node.bytes_per_s):>14}  "
+        f"rtt {node.rtt_s * 1000:4.0f} ms  {_rate(node):>14}  "
         f"{node.in_flight} in flight, {node.failures} failures"
         for node in nodes
     ]

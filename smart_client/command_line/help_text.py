@@ -51,13 +51,16 @@ examples:
   smart-client compare                        20 worlds, ours beside two others
   smart-client compare --scenario harsh --layout rep3,3of5 --runs 100 --out harsh
   smart-client compare --schedulers smart,hedge-p95,segmented --assert
+  smart-client compare --own mine.py --schedulers smart,mine --scenario my-network.toml
 
 Every scheduler plays the same simulated worlds, seed by seed: unequal links that follow traces,
 round trips, slow answers, nodes that die, freeze or drip. W is the waiting (start + stalls), W*
 what one who knows the future would wait at best (needs scipy: pip install 'evenflow[sim]').
-Writes runs.jsonl, summary.json, waiting.svg and report.html; run again to add worlds, nothing is
-played twice (so take another --out when you have changed the code or the traces in a folder).
-Same seed, same bytes. Traces: --traces DIR or $EVENFLOW_TRACES, else synthetic ones.
+Writes runs.jsonl, summary.json, scenarios.json, waiting.svg and report.html; run again to add
+worlds. Nothing is played twice unless the code, the scenario or the traces are others by their
+digests. Same seed, same bytes. Traces: --traces DIR or $EVENFLOW_TRACES, else synthetic ones.
+
+Schedulers, scenarios and traces of your own, and what the figures mean: smart_client/COMPARING.md
 """
 
 PUT = """\

@@ -5,24 +5,31 @@ bytes depend on the grid (scenarios, seeds, schedulers) and the traces alone, no
 processes nor on how often the batch was interrupted.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import itertools
 import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from smart_client.errors import InvalidRequest
+from smart_client.errors import Conflict, InvalidRequest
 from smart_client.simulator.network import IDEAL, REALISTIC
 from smart_client.simulator.optimum import optimal_waiting_s
+from smart_client.simulator.own_schedulers import failure_of, load_schedulers
 from smart_client.simulator.scenario import Scenario
 from smart_client.simulator.simulate import Outcome, simulate
+from smart_client.simulator.sources import sources_digest
 from smart_client.simulator.trace_library import TraceLibrary
 from smart_client.simulator.world import World, make_world
 
@@ -49,6 +56,7 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     scheduler: str
     mode: str
     traces: str
+    code: str = ""  # a digest of what played it; "" in files of before there was one
     played_s: float  # media time of the video
     optimum_s: float | None  # None: not defined for several viewers, jumps, or unreadable videos
     outcome: Outcome
@@ -56,10 +64,11 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> "SessionKey":
         """What tells this session from others."""
-        return (self.scenario_digest, self.seed, self.scheduler, self.mode, self.traces)
+        where = (self.scenario_digest, self.seed)
+        return (*where, self.scheduler, self.mode, self.traces, self.code)
 
 
-SessionKey = tuple[str, int, str, str, str]
+SessionKey = tuple[str, int, str, str, str, str]
 
 
 def digest_of(scenario: Scenario) -> str:
@@ -75,6 +84,7 @@ class Grid:
     seeds: tuple[int, ...]
     schedulers: tuple[str, ...]
     mode: str = "realistic"
+    own: tuple[Path, ...] = ()  # files with schedulers of a user's, loaded already
 
     def __post_init__(self) -> None:
         known = (*MODES, LAB_MODE)
@@ -82,16 +92,29 @@ class Grid:
             raise InvalidRequest(f"no mode '{self.mode}'", hint=f"one of: {', '.join(known)}")
         if any(seed < 0 for seed in self.seeds):
             raise InvalidRequest("a seed is at least 0")
+        names: dict[tuple[str, str], Scenario] = {}
+        for scenario in self.scenarios:
+            name = (scenario.name, scenario.video.layout)
+            if names.setdefault(name, scenario) != scenario:
+                raise InvalidRequest(
+                    f"two scenarios are called '{scenario.name}' and differ",
+                    hint="give each its own `name`; their figures would be mixed",
+                )
+
+    @property
+    def code(self) -> str:
+        """The digest of what plays it."""
+        return sources_digest(self.own)
 
     def keys(self, scenario: Scenario, seed: int, traces: str) -> dict[str, SessionKey]:
         """Return the key of every scheduler's session in one world."""
         head = (digest_of(scenario), seed)
-        return {name: (*head, name, self.mode, traces) for name in self.schedulers}
+        return {name: (*head, name, self.mode, traces, self.code) for name in self.schedulers}
 
-    def all_keys(self, traces: str) -> set[SessionKey]:
-        """Return the keys of all its sessions."""
+    def ordered_keys(self, traces: str) -> list[SessionKey]:
+        """Return the keys of all its sessions, scenario by scenario, world by world."""
         worlds = itertools.product(self.scenarios, self.seeds)
-        return {key for world in worlds for key in self.keys(*world, traces).values()}
+        return [key for world in worlds for key in self.keys(*world, traces).values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +125,7 @@ class Job:
     seed: int
     schedulers: tuple[str, ...]
     mode: str
+    code: str = ""
 
 
 # Plays a job somewhere else than in the simulator.
@@ -140,17 +164,18 @@ def run_batch(
         processes: how many; by default one a core. With 1, everything runs in this process.
         progress: told the sessions played so far and in all, after every world.
         play: what plays a job, in this process, instead of the simulator.
-    Raises: InvalidRequest: the file holds something else, or a scenario does not fit the traces.
+    Raises: InvalidRequest: the file holds something else, or a scenario does not fit the traces;
+        Conflict: another batch writes to it.
     """
     began_s = time.perf_counter()
-    done = {record.key for record in read_records(output)}
-    jobs = list(_jobs(grid, library.name, done))
-    played, total = 0, sum(len(job.schedulers) for job in jobs)
-    with output.open("ab") as lines:
+    with _alone(output) as lines:
+        done = {record.key for record in read_records(output)}
+        jobs = list(_jobs(grid, library.name, done))
+        played, total = 0, sum(len(job.schedulers) for job in jobs)
         played_jobs = (
             (play(job, library) for job in jobs)
             if play is not None
-            else _outcomes(jobs, library, processes or os.cpu_count() or 1)
+            else _outcomes(jobs, library, processes or os.cpu_count() or 1, grid.own)
         )
         for records in played_jobs:
             for record in records:
@@ -160,6 +185,34 @@ def run_batch(
             progress(played, total)
     skipped = len(grid.scenarios) * len(grid.seeds) * len(grid.schedulers) - played
     return BatchReport(played, skipped, time.perf_counter() - began_s)
+
+
+def records_of_grid(grid: Grid, traces: str, path: Path) -> list[SessionRecord]:
+    """Return the records of a grid that a file has, each once, in the order of the grid.
+
+    Raises: InvalidRequest: a line that is no record.
+    """
+    there = {record.key: record for record in read_records(path)}
+    return [there[key] for key in grid.ordered_keys(traces) if key in there]
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to append to it, if nobody else does. Raises: Conflict."""
+    is_new = not path.exists()
+    try:
+        with path.open("ab") as lines:
+            try:
+                fcntl.flock(lines, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise Conflict(
+                    f"another comparison writes to {path}",
+                    hint="wait for it, or name another --out",
+                ) from error
+            yield lines
+    finally:
+        if is_new and path.exists() and not path.stat().st_size:
+            path.unlink()
 
 
 def read_records(path: Path) -> list[SessionRecord]:
@@ -187,7 +240,15 @@ def read_records(path: Path) -> list[SessionRecord]:
 def play_job(job: Job, library: TraceLibrary) -> list[SessionRecord]:
     """Make a job's world once and let every scheduler play in it."""
     world = make_world(job.scenario, job.seed, library)
-    return records_of(job, library, world, lambda name: simulate(world, name, MODES[job.mode]))
+
+    def play(name: str) -> Outcome:
+        try:
+            return simulate(world, name, MODES[job.mode])
+        except Exception as error:
+            where = f"world {job.seed} of '{job.scenario.name}'"
+            raise failure_of(name, where, error) from error
+
+    return records_of(job, library, world, play)
 
 
 def records_of(
@@ -204,6 +265,7 @@ def records_of(
             scheduler=scheduler,
             mode=job.mode,
             traces=library.name,
+            code=job.code,
             played_s=world.duration_s,
             optimum_s=optimum_s if optimum_s != inf else None,
             outcome=outcome_of(scheduler),
@@ -217,15 +279,26 @@ def _jobs(grid: Grid, traces: str, done: set[SessionKey]) -> Iterator[Job]:
         keys = grid.keys(scenario, seed, traces)
         left = tuple(name for name, key in keys.items() if key not in done)
         if left:
-            yield Job(scenario, seed, left, grid.mode)
+            yield Job(scenario, seed, left, grid.mode, grid.code)
 
 
 # The traces of a worker process: sent once, when it starts, instead of with every job.
 _library: list[TraceLibrary] = []
 
 
-def _start_worker(library: TraceLibrary) -> None:
+def _start_worker(library: TraceLibrary, own: Sequence[Path]) -> None:
     _library[:] = [library]
+    for path in own:
+        load_schedulers(path)
+    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _play_in_worker(job: Job) -> list[SessionRecord]:
@@ -233,7 +306,7 @@ def _play_in_worker(job: Job) -> list[SessionRecord]:
 
 
 def _outcomes(
-    jobs: Sequence[Job], library: TraceLibrary, processes: int
+    jobs: Sequence[Job], library: TraceLibrary, processes: int, own: Sequence[Path]
 ) -> Iterable[list[SessionRecord]]:
     """Yield each job's records in the order of the jobs."""
     if processes == 1 or len(jobs) <= 1:
@@ -242,7 +315,7 @@ def _outcomes(
     # Not forked: the calling process may have threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
-        min(processes, len(jobs)), context, initializer=_start_worker, initargs=(library,)
+        min(processes, len(jobs)), context, initializer=_start_worker, initargs=(library, own)
     ) as pool:
         waiting = iter(jobs)
         under_way: list[Future[list[SessionRecord]]] = [

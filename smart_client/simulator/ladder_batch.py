@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from smart_client.core.abr.ladder_demand import Opening
+from smart_client.simulator.intervals import RESAMPLE_SEED, RESAMPLES
 from smart_client.simulator.ladder import LadderOutcome, simulate_ladder
-from smart_client.simulator.report import RESAMPLE_SEED, RESAMPLES
 from smart_client.simulator.scenario import Scenario
 from smart_client.simulator.trace_library import TraceLibrary
 from smart_client.simulator.world import make_world

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from smart_client.simulator.report import Cell
+from smart_client.simulator.report import Cell, interval_text, remarks_on
 
 WIDTH, LEFT, RIGHT, TOP = 860, 170, 60, 34
 LINE, GAP = 22, 34
@@ -18,7 +18,7 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ed; --dim: #9aa3ad; --paper: #14171a;
   --rule: #343a41; --own: #4ac26b; --other: #e0a64a; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+  max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid var(--rule); }
@@ -32,14 +32,18 @@ _COLUMNS = (
     ("scheduler", "Who decides what is fetched next"),
     ("sessions", "Worlds played; every scheduler met the same ones"),
     ("W / W*", "Mean waiting (start + stalls) as a multiple of the clairvoyant optimum's"),
-    ("95 % interval", "Bootstrap over worlds"),
+    ("95 % interval", "Bootstrap-t over worlds"),
     ("median", "Of the sessions' own multiples"),
     ("W saved", "Mean waiting saved against the reference, paired by world"),
     ("start p50", "Seconds until playback begins"),
     ("start p95", ""),
     ("rebuffer s/h", "Seconds of stall in an hour of playback"),
     ("stalled", "Share of sessions with a stall"),
-    ("extra bytes", "That crossed the wire beyond what was played"),
+    ("extra", "Bytes that crossed the wire beyond what was played"),
+    (
+        "cut",
+        "Sessions that did not end in six times the video's length: waiting is counted to then",
+    ),
 )
 
 
@@ -47,7 +51,8 @@ def comparison_svg(cells: Sequence[Cell]) -> str:
     """Return a dot plot: each scheduler's multiple of the optimum with its interval, log scale."""
     groups = _groups(cells)
     known = [cell for cell in cells if not math.isnan(cell.ratio)]
-    top_ratio = max((cell.ratio_high for cell in known), default=2.0)
+    tops = [c.ratio if math.isnan(c.ratio_high) else c.ratio_high for c in known]
+    top_ratio = max(tops, default=2.0)
     decades = max(0.2, math.log10(max(1.6, top_ratio)))
     height = TOP + sum(GAP + LINE * len(group) for _, group in groups) + 10
 
@@ -82,13 +87,17 @@ def _dots(cell: Cell, y: float, x_of: Callable[[float], float]) -> list[str]:
     label = f'<text x="24" y="{middle + 4:.0f}">{html.escape(cell.scheduler)}</text>'
     if math.isnan(cell.ratio):
         return [label]
-    low, high, at = x_of(cell.ratio_low), x_of(cell.ratio_high), x_of(cell.ratio)
+    at = x_of(cell.ratio)
+    low, high = (
+        (at, at) if math.isnan(cell.ratio_low) else (x_of(cell.ratio_low), x_of(cell.ratio_high))
+    )
     return [
         label,
         f'<line class="{kind}" x1="{low:.1f}" y1="{middle}" x2="{high:.1f}" y2="{middle}" '
         'stroke-width="2"/>',
         f'<circle class="{kind}" cx="{at:.1f}" cy="{middle}" r="4.5"/>',
-        f'<text x="{max(high, at) + 8:.1f}" y="{middle + 4:.0f}">{cell.ratio:.2f}</text>',
+        f'<text x="{max(high, at) + 8:.1f}" y="{middle + 4:.0f}">'
+        f"{'≥ ' if cell.unfinished else ''}{cell.ratio:.2f}</text>",
     ]
 
 
@@ -120,6 +129,7 @@ def comparison_html(cells: Sequence[Cell], *, how: Sequence[str], reference: str
         parts.append(f"<h2>{html.escape(name)}</h2>")
         parts.append(f'<div class="wide">{_table(group)}</div>')
     parts.append(f"<p>Saved: against <b>{html.escape(reference)}</b>, paired by world.</p>")
+    parts += [f"<p>{html.escape(remark)}.</p>" for remark in remarks_on(cells)]
     parts.append("<h2>How</h2><ul>")
     parts += [f"<li><code>{html.escape(line)}</code></li>" for line in how]
     parts.append("</ul></body></html>")
@@ -142,17 +152,19 @@ def cell_texts(cell: Cell) -> list[str]:
     return [
         cell.scheduler,
         str(cell.sessions),
-        f"{cell.ratio:.2f}" if known else "-",
-        f"{cell.ratio_low:.2f} .. {cell.ratio_high:.2f}" if known else "-",
+        ("≥ " if cell.unfinished else "") + f"{cell.ratio:.2f}" if known else "-",
+        interval_text(cell.ratio_low, cell.ratio_high, ".2f").strip(" []").replace(",", " ..")
+        or "-",
         f"{cell.ratio_median:.2f}" if known else "-",
         "-"
         if math.isnan(cell.saved)
-        else f"{cell.saved:.0%} [{cell.saved_low:.0%}, {cell.saved_high:.0%}]",
+        else f"{cell.saved:.0%}{interval_text(cell.saved_low, cell.saved_high, '.0%')}",
         f"{cell.startup_s:.2f}",
         f"{cell.startup_p95_s:.2f}",
         f"{cell.rebuffer_s_per_h:.1f}",
         f"{cell.stalled_share:.0%}",
         f"{cell.extra_share:.2%}",
+        str(cell.unfinished or "-"),
     ]
 
 

@@ -1,14 +1,13 @@
 """Figures of a batch: waiting as a multiple of the optimum, with an interval over seeds."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from smart_client.simulator.batch import SessionRecord
-
-RESAMPLES = 2000
-RESAMPLE_SEED = 1
+from smart_client.simulator.intervals import WORLDS_FOR_TRUST, WORLDS_MIN, ratio_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +19,8 @@ class Cell:
     scheduler: str
     mode: str
     sessions: int
-    ratio: float  # of mean waiting to mean optimum; nan without an optimum
-    ratio_low: float  # 95 % bootstrap interval over seeds
+    ratio: float  # of mean waiting to mean optimum; nan without an optimum; at least, if unfinished
+    ratio_low: float  # 95 % interval over worlds; nan with too few
     ratio_high: float
     ratio_median: float  # of the sessions' own ratios
     ratio_p95: float
@@ -31,11 +30,11 @@ class Cell:
     startup_p95_s: float
     rebuffer_s_per_h: float  # seconds of stall in an hour of playback
     saved: float  # share of the reference's mean waiting, paired by world; nan without one
-    saved_low: float  # 95 % bootstrap interval over worlds
+    saved_low: float  # 95 % interval over worlds; nan with too few
     saved_high: float
     stalled_share: float  # of the sessions: at least one stall
     extra_share: float  # mean
-    unfinished: int  # sessions the world ended before
+    unfinished: int  # sessions the world ended before: their waiting is counted to then
 
 
 def cells_of(records: Iterable[SessionRecord], *, reference: str = "") -> list[Cell]:
@@ -54,20 +53,57 @@ def cells_of(records: Iterable[SessionRecord], *, reference: str = "") -> list[C
     ]
 
 
+def ratio_text(cell: Cell) -> str:
+    """Return the multiple of the optimum with its interval, as far as they are known."""
+    if math.isnan(cell.ratio):
+        return "-"
+    least = "≥ " if cell.unfinished else ""
+    interval = interval_text(cell.ratio_low, cell.ratio_high, ".2f")
+    return f"{least}{cell.ratio:.2f}{interval}"
+
+
+def interval_text(low: float, high: float, form: str) -> str:
+    """Return an interval in brackets; nothing if it is not known."""
+    return "" if math.isnan(low) else f" [{low:{form}}, {high:{form}}]"
+
+
+def remarks_on(cells: Sequence[Cell]) -> list[str]:
+    """Return what a reader of these figures must know beside them."""
+    remarks = [
+        f"{cell.scheduler} in {cell.scenario} {cell.layout}: {cell.unfinished} of {cell.sessions} "
+        "sessions did not end in six times the video's length; their waiting is counted to then, "
+        "so its figures are lower bounds"
+        for cell in cells
+        if cell.unfinished
+    ]
+    fewest = min((cell.sessions for cell in cells), default=WORLDS_FOR_TRUST)
+    if fewest < WORLDS_MIN:
+        remarks.append(f"no intervals with fewer than {WORLDS_MIN} worlds (--runs)")
+    elif fewest < WORLDS_FOR_TRUST:
+        remarks.append(
+            f"with fewer than {WORLDS_FOR_TRUST} worlds intervals tend to be too narrow: a few bad "
+            "worlds hold much of the waiting, and may not be among these"
+        )
+    return remarks
+
+
+def _waiting_s(record: SessionRecord) -> float:
+    """Return what a session waited; one that was cut off waits the optimum at least."""
+    waited_s = record.outcome.waiting_s
+    return waited_s if record.outcome.ended else max(waited_s, record.optimum_s or 0.0)
+
+
 def _saved(
     group: Sequence[SessionRecord], reference: Sequence[SessionRecord]
 ) -> tuple[float, float, float]:
     """Return the share of the reference's waiting that is saved, and its interval over worlds."""
-    theirs = {record.seed: record.outcome.waiting_s for record in reference}
-    pairs = [(r.outcome.waiting_s, theirs[r.seed]) for r in group if r.seed in theirs]
+    theirs = {record.seed: _waiting_s(record) for record in reference}
+    pairs = [(_waiting_s(r), theirs[r.seed]) for r in group if r.seed in theirs]
     if not pairs or sum(pair[1] for pair in pairs) <= 0:
         return float("nan"), float("nan"), float("nan")
     had, base = np.array(pairs).T
-    rng = np.random.default_rng(RESAMPLE_SEED)
-    drawn = rng.integers(0, base.size, (RESAMPLES, base.size))
-    shares = 1 - had[drawn].sum(1) / np.maximum(base[drawn].sum(1), 1e-9)
-    low, high = (float(q) for q in np.percentile(shares, [2.5, 97.5]))
-    return float(1 - had.sum() / base.sum()), low, high
+    low, high = ratio_interval(had, base)
+    return float(1 - had.sum() / base.sum()), 1 - high, 1 - low
 
 
 def _cell(
@@ -75,17 +111,15 @@ def _cell(
     group: Sequence[SessionRecord],
     reference: Sequence[SessionRecord],
 ) -> Cell:
-    waiting = np.array([record.outcome.waiting_s for record in group])
+    waiting = np.array([_waiting_s(record) for record in group])
     optimum = np.array([r.optimum_s if r.optimum_s is not None else np.nan for r in group])
     known = ~np.isnan(optimum)
     low = high = median = p95 = ratio = float("nan")
     if known.any():
         had, best = waiting[known], optimum[known]
-        rng = np.random.default_rng(RESAMPLE_SEED)
-        drawn = rng.integers(0, best.size, (RESAMPLES, best.size))
-        ratios = had[drawn].sum(1) / best[drawn].sum(1)
         ratio = float(had.sum() / best.sum())
-        low, high = (float(q) for q in np.percentile(ratios, [2.5, 97.5]))
+        low, high = ratio_interval(had, best)
+        low = low if math.isnan(low) else max(1.0, low)  # nobody waits less
         median, p95 = (float(q) for q in np.percentile(had / best, [50, 95]))
     startups = [record.outcome.startup_s for record in group]
     stalled_s = sum(record.outcome.stalled_s for record in group)

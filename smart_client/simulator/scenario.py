@@ -19,6 +19,8 @@ from smart_client.simulator.node_model import Fault, FaultKind
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Load = Annotated[float, msgspec.Meta(gt=0, le=100)]
+Sigma = Annotated[float, msgspec.Meta(ge=0, le=5)]  # of a lognormal: e^5 is 148-fold
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 # Names of layouts as tables print them. Anything ``Layout.parse`` reads will do as well.
@@ -93,11 +95,13 @@ class NodePlan(_Table, frozen=True, kw_only=True):
     """The nodes and their links."""
 
     count: Annotated[int, msgspec.Meta(ge=1, le=256)] = 6
-    load: Positive = 0.3  # links are scaled so that the video's rate is this share of their sum
+    load: Annotated[float, msgspec.Meta(gt=0, le=100)] = (
+        0.3  # links are scaled so that the video's rate is this share of their sum
+    )
     # ... or they keep their own rates, and are drawn anew until the share is at most ``load_max``.
     unscaled: bool = False
-    load_max: Positive = 0.8
-    weight_sigma: NotNegative = 0.7  # lognormal spread of capacities
+    load_max: Load = 0.8
+    weight_sigma: Sigma = 0.7  # lognormal spread of capacities
     families: tuple[str, ...] = ()  # of traces to draw from; empty: all
     rtt_min_s: Positive = 0.010
     rtt_max_s: Positive = 0.120
@@ -131,7 +135,9 @@ class DegradationPlan(_Table, frozen=True, kw_only=True):
 
     diurnal_depth: Share = 0.0  # at the worst hour this share of every capacity is gone
     diurnal_period_s: Positive = 86_400.0
-    common_sigma: NotNegative = 0.0  # lognormal AR(1) process that multiplies all capacities
+    common_sigma: Annotated[float, msgspec.Meta(ge=0, le=5)] = (
+        0.0  # lognormal AR(1) process that multiplies all capacities
+    )
     common_half_life_s: Positive = 20.0
 
 
@@ -157,7 +163,7 @@ class ClientPlan(_Table, frozen=True, kw_only=True):
 class Scenario(_Table, frozen=True, kw_only=True):
     """All parameters of a family of worlds."""
 
-    name: str
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
     summary: str = ""
     video: VideoPlan = VideoPlan()
     playback: PlaybackPlan = PlaybackPlan()
@@ -192,7 +198,8 @@ class Scenario(_Table, frozen=True, kw_only=True):
         try:
             return msgspec.convert(tomllib.loads(text), cls)
         except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-            raise InvalidRequest(f"{source}: {error}") from error
+            hint = f"kinds: {', '.join(FaultKind)}" if "enum" in str(error) else ""
+            raise InvalidRequest(f"{source}: {error}", hint=hint) from error
 
     def with_layout(self, layout: str) -> "Scenario":
         """Return the same scenario with its chunks stored in another layout.

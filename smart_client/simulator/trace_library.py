@@ -1,5 +1,6 @@
 """Bandwidth traces as plain records: what a link could carry, second by second."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ TRACE_BYTES_PER_S_MAX = 100e9 / 8
 
 # A day. Longer traces would be cut by every world anyway.
 TRACE_SECONDS_MAX = 24 * 3600
+
+_DIGITS = 8
 
 # Below this a link counts as dead in a second: 10 kbit/s.
 DEAD_BYTES_PER_S = 1250.0
@@ -73,7 +76,10 @@ def statistics_of(rates: FloatArray) -> TraceStatistics:
 
 @dataclass(frozen=True, slots=True)
 class TraceLibrary:
-    """Traces to draw from. ``name`` goes into results: other traces, other results."""
+    """Traces to draw from. ``name`` goes into results: other traces, other results.
+
+    What is read from files has a digest of the rates in its name (``named_after``).
+    """
 
     name: str
     traces: tuple[Trace, ...]
@@ -81,6 +87,15 @@ class TraceLibrary:
     def __post_init__(self) -> None:
         if not self.traces:
             raise InvalidRequest(f"trace library '{self.name}' is empty")
+
+    @classmethod
+    def named_after(cls, folder: str, traces: Sequence[Trace]) -> "TraceLibrary":
+        """Return a library called after its folder and what the traces say."""
+        digest = hashlib.sha256()
+        for trace in traces:
+            digest.update(f"{trace.family}/{trace.name}\0".encode())
+            digest.update(np.ascontiguousarray(trace.bytes_per_s, dtype="<f8").tobytes())
+        return cls(f"{folder}@{digest.hexdigest()[:_DIGITS]}", tuple(traces))
 
     def of_families(self, families: Sequence[str]) -> "TraceLibrary":
         """Return the traces of these families only; of all when none is named.

@@ -63,7 +63,7 @@ def read_library(folder: Path) -> TraceLibrary:
         )
         for path in paths
     )
-    return TraceLibrary(folder.name, traces)
+    return TraceLibrary.named_after(folder.name, traces)
 
 
 def read_trace(path: Path) -> FloatArray:
@@ -179,7 +179,7 @@ def _read_packed(folder: Path) -> TraceLibrary:
         rates = mbit_per_s[start : start + seconds].astype(np.float64) * 1e6 / 8
         if rates.any():  # a link that never carried a byte has no shape to take
             traces.append(Trace(family, name, rates))
-    return TraceLibrary(folder.name, tuple(traces))
+    return TraceLibrary.named_after(folder.name, traces)
 
 
 def _packed_rates(path: Path) -> FloatArray:

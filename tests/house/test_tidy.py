@@ -31,7 +31,7 @@ def test_the_top_level_holds_only_what_belongs_there() -> None:
     allowed = {
         *("redundancy", "smart_client", "storage_server", "tests", "scripts", ".ci"),
         *("setup.cfg", "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
-        *("BENCHMARKS.md", "LICENSE", "Makefile", ".gitignore"),
+        *("BENCHMARKS.md", "LICENSE", "CITATION.cff", "Makefile", ".gitignore"),
     }
     found = {path.relative_to(ROOT).parts[0] for path in tracked()}
     assert found <= allowed, f"unexpected: {sorted(found - allowed)}"

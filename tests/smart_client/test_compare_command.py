@@ -97,6 +97,11 @@ def test_it_can_be_a_gate(tmp_path, scenario, capsys) -> None:
         (("--reference", "tahoe"), 2, "--reference tahoe"),
         (("--scenario", "nowhere"), 2, "no scenario 'nowhere'"),
         (("--layout", "9of5"), 2, "9of5"),
+        (("--scenario", "/nowhere.toml"), 4, "no such file: /nowhere.toml"),
+        (("--seconds", "nan"), 2, "--seconds"),
+        (("--seconds", "0"), 2, "--seconds"),
+        (("--processes", "0"), 2, "--processes"),
+        (("--own", "/nowhere.py"), 4, "no such file: /nowhere.py"),
         (("--traces", "/nowhere/at/all"), None, "/nowhere/at/all"),
     ],
 )
@@ -108,6 +113,22 @@ def test_bad_words_are_told_before_anything_is_played(
     assert says in json.dumps(told["error"])
     assert ended == code if code is not None else ended != 0
     assert not (tmp_path / "out" / "runs.jsonl").exists()
+
+
+def test_a_scenario_is_played_in_its_own_layout_unless_another_is_asked_for(
+    tmp_path, capsys
+) -> None:
+    path = tmp_path / "one.toml"
+    path.write_text('name = "one"\n[video]\nlayout = "rep:1"\n[nodes]\ncount = 1\n')
+    words = ("--seconds", "20", "--runs", "1", "--schedulers", "smart")
+    assert compare(tmp_path, str(path), *words) == 0
+    (cell,) = json.loads(capsys.readouterr().out.splitlines()[-1])["cells"]
+    assert cell["layout"] == "rep:1"
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "--seconds 20" in page
+    scenarios = json.loads((tmp_path / "out" / "scenarios.json").read_text())
+    assert [each["name"] for each in scenarios.values()] == ["one"]
+    assert next(iter(scenarios)) in page
 
 
 def test_a_page_without_any_cell_is_a_page() -> None:

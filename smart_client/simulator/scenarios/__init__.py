@@ -3,6 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 
+from redundancy.errors import FileMissing
 from smart_client.errors import InvalidRequest
 from smart_client.simulator.scenario import Scenario
 
@@ -30,10 +31,12 @@ def scenario_names() -> list[str]:
 def load_scenario(name: str) -> Scenario:
     """Return a scenario by name or by the path of a TOML file; ``NAME/LAYOUT`` sets the layout.
 
-    Raises: InvalidRequest: no such scenario, or one that breaks its rules.
+    Raises: InvalidRequest: no such scenario, or one that breaks its rules; FileMissing.
     """
     path = Path(name)
-    if path.suffix == ".toml" and path.is_file():
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise FileMissing(f"no such file: {name}", hint="name a scenario file, or one by name")
         return Scenario.parse(path.read_text(encoding="utf-8"), name)
     base, _, layout = name.partition("/")
     if base not in scenario_names():

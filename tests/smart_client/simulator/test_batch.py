@@ -1,14 +1,26 @@
 """A batch: the same bytes however it is run, and nothing played twice."""
 
+import math
+import signal
+import subprocess
+import sys
+import time
+
 import msgspec
 import pytest
 
-from smart_client.errors import InvalidRequest
-from smart_client.simulator.batch import Grid, read_records, run_batch
-from smart_client.simulator.report import cells_of
+from smart_client.errors import Conflict, InvalidRequest
+from smart_client.simulator.batch import (
+    Grid,
+    SessionRecord,
+    read_records,
+    records_of_grid,
+    run_batch,
+)
+from smart_client.simulator.report import cells_of, ratio_text, remarks_on
 from smart_client.simulator.scenario import Scenario
 from smart_client.simulator.scenarios import load_scenario
-from smart_client.simulator.simulate import simulate
+from smart_client.simulator.simulate import Outcome, simulate
 from smart_client.simulator.synthetic import synthetic_library
 from smart_client.simulator.world import make_world
 
@@ -110,5 +122,126 @@ def test_a_cell_has_the_ratio_to_the_optimum_and_its_interval(tmp_path, whole: b
     assert len(cells) == 6
     for cell in cells[:4]:
         assert cell.sessions == 2
-        assert 1 <= cell.ratio_low <= cell.ratio <= cell.ratio_high
+        assert math.isnan(cell.ratio_low)  # two worlds tell nothing about how worlds differ
+        assert ratio_text(cell) == f"{cell.ratio:.2f}"
         assert cell.ratio == pytest.approx(cell.waiting_s / cell.optimum_s)
+
+
+def record(seed: int, waiting_s: float, *, scheduler: str = "smart", ended: bool = True, **more):
+    outcome = Outcome(
+        ended=ended,
+        startup_s=waiting_s,
+        stalls=0,
+        stalled_s=0.0,
+        waiting_s=waiting_s,
+        extra_share=0.0,
+        footer_share=0.0,
+        delivered_bytes=1,
+        node_bytes=(1,),
+        pieces=1,
+        takeovers=0,
+        reissues=0,
+    )
+    return SessionRecord(
+        scenario="made",
+        scenario_digest="d",
+        layout="3of5",
+        seed=seed,
+        scheduler=scheduler,
+        mode="ideal",
+        traces="t",
+        played_s=30.0,
+        optimum_s=more.get("optimum_s", 2.0),
+        outcome=outcome,
+    )
+
+
+def test_sessions_that_were_cut_off_are_counted_as_at_least_the_optimum_and_said_so() -> None:
+    """A world that nobody can play in time: what was waited by its end is less than the optimum."""
+    records = [record(seed, 180.0, ended=False, optimum_s=400.0) for seed in range(10)]
+    (cell,) = cells_of(records)
+    assert (cell.ratio, cell.unfinished) == (1.0, 10)
+    assert ratio_text(cell).startswith("≥ 1.00")
+    assert any("10 of 10 sessions did not end" in remark for remark in remarks_on([cell]))
+
+
+def test_few_worlds_have_no_interval_and_some_a_warning() -> None:
+    for worlds, says in ((1, "no intervals"), (7, "no intervals"), (40, "too narrow")):
+        (cell,) = cells_of(record(seed, 3.0 + seed) for seed in range(worlds))
+        assert math.isnan(cell.ratio_low) == (worlds < 8)
+        assert any(says in remark for remark in remarks_on([cell]))
+    (cell,) = cells_of(record(seed, 3.0 + seed) for seed in range(100))
+    assert remarks_on([cell]) == []
+
+
+def test_two_scenarios_of_one_name_are_refused() -> None:
+    other = msgspec.structs.replace(short("typical"), nodes=short("harsh").nodes)
+    with pytest.raises(InvalidRequest, match="two scenarios are called 'typical'"):
+        Grid((short("typical"), other), (0,), ("smart",))
+
+
+def test_a_file_that_has_lines_twice_and_in_another_order_gives_the_same_records(
+    tmp_path, whole: bytes
+) -> None:
+    path = tmp_path / "twice.jsonl"
+    path.write_bytes(whole)
+    once = records_of_grid(grid(), LIBRARY.name, path)
+    assert len(once) == 12
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(b"".join([*reversed(lines), *lines]))
+    assert records_of_grid(grid(), LIBRARY.name, path) == once
+
+
+def test_two_batches_do_not_write_to_one_file(tmp_path) -> None:
+    path = tmp_path / "runs.jsonl"
+
+    def play_another(job, library):
+        with pytest.raises(Conflict, match="another comparison"):
+            run_batch(grid(), library, path, processes=1)
+        return []
+
+    run_batch(grid(), LIBRARY, path, processes=1, play=play_another)
+
+
+LONG_BATCH = """
+import sys
+from pathlib import Path
+from smart_client.simulator.batch import Grid, run_batch
+from smart_client.simulator.scenarios import load_scenario
+from smart_client.simulator.synthetic import synthetic_library
+if __name__ == "__main__":
+    grid = Grid((load_scenario("typical"),), tuple(range(1000)), ("smart",))
+    run_batch(grid, synthetic_library(), Path(sys.argv[1]), processes=2)
+"""
+
+
+@pytest.mark.real
+def test_workers_end_when_the_process_that_made_them_is_killed(tmp_path) -> None:
+    program = tmp_path / "long_batch.py"
+    program.write_text(LONG_BATCH)
+    runs = tmp_path / "runs.jsonl"
+    process = subprocess.Popen([sys.executable, str(program), str(runs)])
+    until_s = time.monotonic() + 60
+    while not (runs.exists() and runs.stat().st_size):
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+    workers = children_of(process.pid)
+    assert len(workers) >= 2
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    while any(map(is_there, workers)):
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+
+
+def children_of(pid: int) -> list[int]:
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def is_there(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

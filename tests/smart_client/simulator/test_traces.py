@@ -149,10 +149,18 @@ def test_a_packed_file_that_is_none_is_refused(tmp_path, body: bytes) -> None:
         read_library(tmp_path)
 
 
+def test_folders_of_one_name_with_other_rates_are_other_libraries(tmp_path) -> None:
+    for number in (1, 2):
+        write(tmp_path / str(number) / "traces" / "a.csv", f"0,{number}\n1,1\n")
+    names = {read_library(tmp_path / str(number) / "traces").name for number in (1, 2)}
+    assert len(names) == 2
+    assert read_library(tmp_path / "1" / "traces").name in names  # the same again
+
+
 def test_the_environment_names_a_library_and_a_path_overrules_it(tmp_path) -> None:
     write(tmp_path / "one" / "a.csv", "0,1\n1,1\n")
     write(tmp_path / "two" / "b.csv", "0,1\n1,1\n")
     environment = {TRACES_VARIABLE: str(tmp_path / "one")}
-    assert find_library(environment).name == "one"
-    assert find_library(environment, tmp_path / "two").name == "two"
+    assert find_library(environment).name.startswith("one@")
+    assert find_library(environment, tmp_path / "two").name.startswith("two@")
     assert find_library({}).name.startswith("synthetic")
