@@ -59,6 +59,7 @@ class SessionDriver:
         self.session = session
         self.spool = spool
         self.failure: EvenflowError | None = None  # why nothing can go on
+        self.failures: dict[int, str] = {}  # node -> why it last gave nothing
         self.wire_bytes = 0  # everything that came from nodes, wasted or not
         self.fetch_manifest: FetchManifest | None = None  # None: what is known is all there is
         self.cache: ChunkCache | None = None  # where verified chunks are left, and looked for
@@ -202,6 +203,7 @@ class SessionDriver:
             outcome = self._finish(request)
         except TransportFailure as failure:
             log.debug("piece %d: %s", piece, failure)
+            self.failures[request.node] = str(failure)
             outcome = events.PieceFailed(piece, failure.kind, request.good_bytes)
             if request.is_complete:
                 outcome = events.PieceDone(piece)
@@ -247,6 +249,7 @@ class SessionDriver:
         try:
             outcome = events.ProbeAnswered(node, await self._transport.ping(node))
         except TransportFailure as failure:
+            self.failures[node] = str(failure)
             outcome = events.ProbeFailed(node, failure.kind)
         self.post(outcome)
 

@@ -221,7 +221,13 @@ class StreamReader:
 
     def _gave_up(self, chunk: int, patience_s: float) -> EvenflowError:
         state, manifest = self._stream.session.state, self._stream.manifest
-        error = why_it_waits(state, manifest, chunk, gave_up_after_s=patience_s)
+        error = why_it_waits(
+            state,
+            manifest,
+            chunk,
+            gave_up_after_s=patience_s,
+            failures=self._stream.driver.failures,
+        )
         assert error is not None
         return error
 

@@ -15,8 +15,7 @@ from redundancy.errors import EvenflowError
 from smart_client import wire
 from smart_client.errors import CoordinatorUnreachable
 from smart_client.transport.answers import error_from_answer
-from smart_client.transport.errors import TLS_HINT, tls_trouble
-from smart_client.transport.tls import tls_context
+from smart_client.transport.tls import not_http, tls_context, tls_hint, tls_trouble
 from storage_server.node.heartbeat import HeartbeatFacts
 
 log = logging.getLogger(__name__)
@@ -85,9 +84,10 @@ class HeartbeatSender:
                     raise error_from_answer(answer.status, said, url)
         except (aiohttp.ClientError, TimeoutError) as error:
             trouble = tls_trouble(error)
+            why = not_http(error, url) or type(error).__name__
             raise CoordinatorUnreachable(
-                trouble or f"it cannot be reached: {type(error).__name__}",
-                hint=TLS_HINT if trouble else "is it running?",
+                trouble or f"it cannot be reached: {why}",
+                hint=tls_hint(trouble) if trouble else "is it running?",
             ) from error
 
     def _note(self, url: str, trouble: str) -> None:

@@ -10,13 +10,11 @@ from redundancy.errors import AlreadyExists, ExitCode
 from redundancy.terminal import Terminal
 from smart_client.command_line.serve import require_safe_address
 from smart_client.config import ClientConfig
+from smart_client.transport.tls import TRUSTED
 from storage_server.coordinator.config import CoordinatorConfig
 from storage_server.node.config import NodeConfig, coordinator_urls
 from storage_server.service_unit import Service, config_file
 from storage_server.settings import Setting, as_toml
-
-# Names a file with authorities of one's own, for whoever uses OpenSSL.
-TRUSTED = "SSL_CERT_FILE"
 
 
 def install_node(args: argparse.Namespace, terminal: Terminal) -> int:

@@ -5,6 +5,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import secrets
 import shutil
 import socket
 import sys
@@ -26,12 +27,13 @@ from smart_client import wire
 from smart_client.command_line.common import run_async, settings
 from smart_client.command_line.init import init
 from smart_client.config import ClientConfig
-from smart_client.errors import CoordinatorUnreachable
+from smart_client.errors import AccessDenied, CoordinatorUnreachable, VideoNotFound
 from smart_client.library import Library
 from smart_client.narration import duration_text
 from smart_client.player import KNOWN_PLAYERS
-from smart_client.transport.errors import TLS_HINT, TransportFailure, tls_trouble
+from smart_client.transport.errors import TransportFailure
 from smart_client.transport.nodes import NodeConnections
+from smart_client.transport.tls import tls_hint, tls_trouble
 
 Answer = TypeVar("Answer")
 
@@ -93,6 +95,14 @@ def cluster_verdict(cluster: wire.ClusterStatus) -> tuple[str, ExitCode]:
         )
     if not cluster.nodes:
         return "EMPTY  no nodes yet.  next: storage-server node --help", ExitCode.TEMPORARY
+    cut_off = [node for node in cluster.nodes if node.state == "up" and node.status == "cut off"]
+    if cut_off:
+        names = ", ".join(node.record.id for node in cut_off)
+        return (
+            f"DEGRADED  {names} cut off from the coordinator: {cut_off[0].reason}.  "
+            "next: smart-client doctor",
+            ExitCode.PARTIAL,
+        )
     if down:
         return (
             f"DEGRADED  {', '.join(down)} not up; all {count} can be played, also after another "
@@ -264,6 +274,7 @@ async def _network_checks(config: ClientConfig) -> list[Check]:
         took = duration_text(time.monotonic() - began_s)
         where = ", ".join(config.coordinator)
         checks = [Check("coordinator", True, f"{where} answered in {took} ({cluster.catalogue})")]
+        checks.append(await _token_check(library))
         checks += await asyncio.gather(
             *(_node_check(node.record, library.token) for node in cluster.nodes)
         )
@@ -276,7 +287,7 @@ async def _network_checks(config: ClientConfig) -> list[Check]:
 
 def _coordinator_hint(config: ClientConfig, error: EvenflowError) -> str:
     """Return how to reach a coordinator: the one of a cluster made in this directory, if any."""
-    if not isinstance(error, CoordinatorUnreachable) or error.hint == TLS_HINT:
+    if not isinstance(error, CoordinatorUnreachable) or "certificate" in str(error.detail):
         return error.hint
     url = _coordinator_made_here()
     if url and url not in config.coordinator:
@@ -294,23 +305,54 @@ def _coordinator_made_here() -> str:
         return ""
 
 
+async def _token_check(library: Library) -> Check:
+    """See whether the coordinator takes this token: by the removal of what cannot be there."""
+    try:
+        await library.coordinator.delete_video(f"doctor-{secrets.token_hex(16)}")
+    except AccessDenied as error:
+        if library.token is None:
+            text = "none: videos can be played from here, but not stored or removed"
+            return Check("token", True, text)
+        return Check("token", False, error.message, error.hint)
+    except EvenflowError as error:
+        if not isinstance(error, VideoNotFound):
+            return Check("token", False, error.message, error.hint)
+    return Check("token", True, "may store and remove" if library.token else "none is needed")
+
+
+async def _takes_token(connection: NodeConnections) -> bool:
+    try:
+        await connection.delete("0" * 64)  # no fragment has this key
+    except AccessDenied:
+        return False
+    except (TransportFailure, EvenflowError):
+        pass  # it says no more of the token
+    return True
+
+
 async def _node_check(record: wire.NodeRecord, token: str | None) -> Check:
     connection = NodeConnections(record, token=token)
     where = " ".join(record.urls)
     try:
         rtt_s = await _within(connection.ping)
         health = await _within(connection.health)
+        takes_token = token is None or await _within(lambda: _takes_token(connection))
     except (TransportFailure, EvenflowError, TimeoutError) as error:
         reason = str(error) or "no answer"
         hint = f"is it running, and does {where} reach it from here?"
-        if tls_trouble(error):
-            hint = TLS_HINT
+        if trouble := tls_trouble(error):
+            hint = tls_hint(trouble)
         return Check(record.id, False, f"{where}: {reason}", hint)
     finally:
         await connection.close()
     state = str(health.get("status", "?"))
     note = _note(state, str(health.get("reason", ""))) or state
-    return Check(record.id, state in ("ok", "warn"), f"{where} {duration_text(rtt_s)}, {note}")
+    if not takes_token:
+        hint = "coordinator, nodes and clients need the same secret (--token-file)"
+        return Check(record.id, False, f"{where} refuses this token", hint)
+    # A full node is well: it reads, and nothing more is put there.
+    is_well = state in ("ok", "warn", "full")
+    return Check(record.id, is_well, f"{where} {duration_text(rtt_s)}, {note}")
 
 
 async def _within(ask: Callable[[], Awaitable[Answer]]) -> Answer:

@@ -36,7 +36,11 @@ _MEANINGS = {
 def init(args: argparse.Namespace, terminal: Terminal) -> int:
     """Write the file."""
     path = Path(args.file) if args.file else user_config_path()
-    text = config_text(ClientConfig(), coordinator=args.coordinator or "")
+    text = config_text(
+        ClientConfig(),
+        coordinator=args.coordinator or "",
+        token_file=str(Path(args.token_file).absolute()) if args.token_file else "",
+    )
     try:
         if path.exists() and not args.force:
             raise AlreadyExists(
@@ -55,14 +59,16 @@ def init(args: argparse.Namespace, terminal: Terminal) -> int:
     return ExitCode.OK
 
 
-def config_text(defaults: ClientConfig, *, coordinator: str = "") -> str:
-    """Return the file's text; a coordinator that was named is set, everything else is shown."""
+def config_text(defaults: ClientConfig, *, coordinator: str = "", token_file: str = "") -> str:
+    """Return the file's text; what was named is set, everything else is shown."""
     lines = [_HEAD]
     for name, meaning in _MEANINGS.items():
         value = "" if name == "cache_dir" else getattr(defaults, name)
         lines.append(f"# {meaning}")
         if name == "coordinator" and coordinator:
             lines.append(f"{name} = {_toml(tuple(coordinator.split(',')))}\n")
+        elif name == "token_file" and token_file:
+            lines.append(f"{name} = {_toml(token_file)}\n")
         else:
             lines.append(f"# {name} = {_toml(value)}\n")
     return "\n".join(lines)

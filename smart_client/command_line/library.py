@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from redundancy.errors import ConfigError, EvenflowError, ExitCode
+from redundancy.errors import EvenflowError, ExitCode, UsageError
 from redundancy.quantities import counted, size_text
 from redundancy.terminal import Terminal
 from smart_client import wire
@@ -204,7 +204,7 @@ def rm(args: argparse.Namespace, terminal: Terminal) -> int:
     if not args.yes and not args.dry_run:
         run_async(_require(config, args.videos))  # nobody is asked about what is not there
         if terminal.json or not sys.stdin.isatty():
-            raise ConfigError("rm asks before it deletes", hint="add --yes")
+            raise UsageError("rm asks before it deletes", hint="add --yes")
         answer = input(f"remove {', '.join(args.videos)} for good? [y/N] ")
         if answer.strip().lower() not in ("y", "yes"):
             terminal.note("nothing removed")

@@ -153,8 +153,11 @@ async def _play_in_player(
             status = running.result() if running.done() and not running.cancelled() else 0
             if status:
                 raise PlayerProblem(f"{words[0]} failed with status {status}")
-            source = account.figures(0).qoe_source
-            return session_facts(account.snapshot(), account.stream, source=source)
+            figures = account.figures(0)
+            facts = session_facts(account.snapshot(), account.stream, source=figures.qoe_source)
+            if figures.players:
+                facts["played_s"] = figures.players[0].shown_s
+            return facts
         finally:
             await gateway.close()
 

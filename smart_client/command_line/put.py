@@ -41,13 +41,7 @@ def put(args: argparse.Namespace, terminal: Terminal) -> int:
     order = _ladder_order(args, config)
     results: list[Stored] = []
     with _events_to(args.events) as events:
-        for word in args.files:
-            path = Path(word)
-            if not path.exists():
-                raise FileMissing(f"no such file: {path}", hint="check the path")
-            if not path.is_file():
-                raise FileProblem(f"{path} is not a regular file", hint="name a video file")
-            name = check_name(args.name or path.stem)
+        for path, name in _files(args):
             with _Lines(terminal, path.name, events) as lines:
                 work = _put(path, name, args.redundancy, config, order, lines.report)
                 with _told_how_to_go_on(terminal):
@@ -62,6 +56,18 @@ def put(args: argparse.Namespace, terminal: Terminal) -> int:
             terminal.note(f"{result.video.name}: {note}")
     short = sum(result.missing_fragments for result in results)
     return ExitCode.PARTIAL if short else ExitCode.OK
+
+
+def _files(args: argparse.Namespace) -> list[tuple[Path, str]]:
+    """Return every file with its name; what is wrong with any is told before one is sent."""
+    found = []
+    for path in map(Path, args.files):
+        if not path.exists():
+            raise FileMissing(f"no such file: {path}", hint="check the path")
+        if not path.is_file():
+            raise FileProblem(f"{path} is not a regular file", hint="name a video file")
+        found.append((path, check_name(args.name or path.stem)))
+    return found
 
 
 @contextlib.contextmanager
@@ -233,14 +239,16 @@ def _rungs(stored: Stored) -> Sequence[wire.RenditionRecord]:
 def _stored_text(stored: Stored) -> str:
     result, video = stored.original, stored.video
     layout = video.layout.to_layout()
-    losses = f"any {layout.tolerates} losses"
-    lines = [
-        f"stored '{video.name}': {size_text(video.rendition().size)} in "
+    losses = "any loss" if layout.tolerates == 1 else f"any {layout.tolerates} losses"
+    first = (
+        f"'{video.name}' was stored already, as this very file: {layout}"
+        if result.was_there
+        else f"stored '{video.name}': {size_text(video.rendition().size)} in "
         f"{counted(result.chunks, 'chunk')}, {layout} (x{layout.overhead:.2f}, "
         f"{size_text(result.stored_bytes)} on disk), "
-        + (f"meant to survive {losses}" if stored.missing_fragments else f"survives {losses}"),
-        f"  sha256 {video.rendition().sha256}",
-    ]
+        + (f"meant to survive {losses}" if stored.missing_fragments else f"survives {losses}")
+    )
+    lines = [first, f"  sha256 {video.rendition().sha256}"]
     if video.reason:
         lines.append(f"  why {layout}: {video.reason}")
     if stored.ladder is not None:

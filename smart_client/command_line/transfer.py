@@ -147,6 +147,11 @@ async def _read_range(
     try:
         start, stop = part
         size = stream.manifest.rendition.size
+        if start >= max(size, 1):
+            raise UsageError(
+                f"'{asked.video}' has {size} bytes, so none from {start} on",
+                hint="bytes are counted from 0",
+            )
         end = size if stop is None else min(stop, size)
         reader = stream.open_reader(min(start, size))
         while reader.position < end:

@@ -44,6 +44,11 @@ _LETTERS = {
 }
 
 
+# A player's last report of its position is so much before its end at most; one that ended earlier
+# was told to (mpv's --length).
+LAST_WORD_S = 3.0
+
+
 class SessionAccount:
     """Responsible for what there is to tell of one open video; follows its session."""
 
@@ -171,7 +176,7 @@ class SessionAccount:
         clock = player.clock
         age_s = max(0.0, time.monotonic() - player.heard_s)
         position_s = clock.position_s + (age_s if clock.is_playing else 0.0)
-        if clock.state == "ended":  # the last report of the position was a moment before
+        if clock.state == "ended" and shot.end_s - position_s < LAST_WORD_S:
             position_s = max(position_s, shot.end_s)
         held_s = clock.position_s + clock.buffered_s
         return msgspec.structs.replace(

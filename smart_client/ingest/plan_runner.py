@@ -8,7 +8,7 @@ from math import inf
 
 from redundancy.errors import EvenflowError, NoSpace
 from smart_client import wire
-from smart_client.errors import TooFewNodesUp
+from smart_client.errors import AccessDenied, TooFewNodesUp
 from smart_client.ingest.chunk_source import SourceChunk
 from smart_client.ingest.upload_plan import (
     Abort,
@@ -77,6 +77,7 @@ class PlanRunner:
         self._stored_at_s = self._loop.time()
         self._trouble: EvenflowError | None = None
         self._refused: dict[str, str] = {}  # node -> why its last put failed
+        self._denied: set[str] = set()  # nodes that refuse the token
         self._bug: BaseException | None = None
 
     @property
@@ -115,7 +116,8 @@ class PlanRunner:
                     break
             if self._bug is not None:
                 raise self._bug
-            if self._loop.time() - self._stored_at_s > GIVE_UP_S:
+            is_hopeless = self._denied and not self.progress.nodes and not self._tasks
+            if is_hopeless or self._loop.time() - self._stored_at_s > GIVE_UP_S:
                 raise self._too_few_nodes()
             self._changed.clear()
             try:
@@ -193,6 +195,14 @@ class PlanRunner:
             issued = plan.full(put, loop.time())
         except TransportFailure as error:
             self._refused[command.node] = str(error)
+            issued = plan.failed(put, loop.time())
+        except AccessDenied as error:
+            self._denied.add(command.node)
+            self._trouble = AccessDenied(
+                f"node {command.node} refuses this token: {error.message}",
+                hint="coordinator, nodes and clients need the same secret (--token-file); then run "
+                "the same command again to go on",
+            )
             issued = plan.failed(put, loop.time())
         except EvenflowError as error:
             self._trouble = error

@@ -45,6 +45,7 @@ class UploadResult:
     stored_bytes: int
     missing_fragments: int
     resumed_chunks: int
+    was_there: bool = False  # as this very file: nothing was sent
 
 
 class Uploader:

@@ -15,8 +15,7 @@ from smart_client.agreement import Agreement, AgreementTrace
 from smart_client.errors import CoordinatorUnreachable
 from smart_client.storage_report import ExposureReport, NodePlan, StorageReport
 from smart_client.transport.answers import error_from_answer
-from smart_client.transport.errors import TLS_HINT, tls_trouble
-from smart_client.transport.tls import tls_context
+from smart_client.transport.tls import not_http, tls_context, tls_hint, tls_trouble
 from smart_client.whereabouts import Whereabouts
 
 Answer = TypeVar("Answer")
@@ -278,10 +277,12 @@ class CoordinatorClient:
             )
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             why = tls_trouble(error)
-            trouble = _Trouble(f"{url}: {why or type(error).__name__}", TLS_HINT if why else _HINT)
+            trouble = _Trouble(
+                f"{url}: {why or type(error).__name__}", tls_hint(why) if why else _HINT
+            )
             return None, trouble, False
         except httpx.TransportError as error:
-            return None, _Trouble(f"{url}: {type(error).__name__}"), True
+            return None, _Trouble(f"{url}: {not_http(error, url) or type(error).__name__}"), True
         return response, _Trouble(), True
 
     def _patience(self, *, is_hasty: bool) -> httpx.Timeout:

@@ -1,11 +1,9 @@
 """Foreign errors are translated here, once."""
 
-import ssl
-from collections.abc import Iterator
-
 import httpx
 
 from smart_client.core.events import FailureKind
+from smart_client.transport.tls import causes_of, tls_trouble
 
 
 class TransportFailure(Exception):  # internal to the data path: the session wants kinds, not prose
@@ -37,37 +35,9 @@ def failure_from_httpx(error: httpx.HTTPError) -> TransportFailure:
     return TransportFailure(FailureKind.PROTOCOL, text)
 
 
-def tls_trouble(error: BaseException) -> str:
-    """Say why an encrypted connection did not come about; nothing if that is not what failed."""
-    for each in _causes(error):
-        if isinstance(each, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted: {each.verify_message}"
-        if isinstance(each, ssl.SSLError) and each.reason == "WRONG_VERSION_NUMBER":
-            return "it does not speak TLS there: http rather than https?"
-        if isinstance(each, ssl.SSLError):
-            return f"no TLS with it: {each.reason or each}"
-    return ""
-
-
-# What to do about a certificate.
-TLS_HINT = (
-    "use the name that the certificate was made for, and name the authority that signed it: "
-    "SSL_CERT_FILE=ca.pem"
-)
-
-
 def _was_refused(error: BaseException) -> bool:
     """Whether somebody there said no: a closed port, at one of a name's addresses at least."""
-    return any(isinstance(each, ConnectionRefusedError) for each in _causes(error))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what led to it."""
-    seen = set()
-    while error is not None and id(error) not in seen:
-        yield error
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
+    return any(isinstance(each, ConnectionRefusedError) for each in causes_of(error))
 
 
 def failure_from_status(status: int) -> TransportFailure:

@@ -20,6 +20,7 @@ from storage_server.coordinator.metrics import CoordinatorMetrics
 from storage_server.coordinator.ring_routes import RingRoutes
 from storage_server.coordinator.service import Coordinator
 from storage_server.coordinator.storage_routes import StorageRoutes
+from storage_server.coordinator.troubles import Between
 from storage_server.coordinator.whereabouts_routes import WhereaboutsRoutes
 
 
@@ -37,7 +38,12 @@ def make_app(
         signs_reads: whether asking for a manifest needs the token too.
     """
     metrics = CoordinatorMetrics()
-    edge = Edge(metrics, token=token, signs_reads=signs_reads)
+    edge = Edge(
+        metrics,
+        token=token,
+        signs_reads=signs_reads,
+        on_denied=lambda request: _note_refused_beat(coordinator, request),
+    )
     app = web.Application(middlewares=[edge.answer], client_max_size=BODY_BYTES_MAX)
     app.add_routes(Api(coordinator, metrics, body_timeout_s=body_timeout_s).routes())
     app.add_routes(RingRoutes(coordinator, body_timeout_s=body_timeout_s).routes())
@@ -46,6 +52,16 @@ def make_app(
     app.add_routes(StorageRoutes(coordinator).routes())
     app.add_routes([web.get("/openapi.json", get_description)])
     return app
+
+
+def _note_refused_beat(coordinator: Coordinator, request: web.Request) -> None:
+    node = request.match_info.get("node", "")
+    if request.path.endswith("/heartbeat") and node in coordinator.members.records:
+        coordinator.members.troubles.note(
+            node,
+            Between.FROM_NODE,
+            "its heartbeats are refused: it has another token (--token-file)",
+        )
 
 
 class Api:

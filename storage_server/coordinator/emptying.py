@@ -8,9 +8,11 @@ fragment recorded where it is; asking again goes on with what is left.
 
 from collections.abc import Iterable
 
+from redundancy.errors import EvenflowError
 from redundancy.placement import Placement
 from smart_client import wire
 from smart_client.storage_report import NodePlan
+from smart_client.transport.nodes import NodeConnections
 from storage_server.coordinator.errors import CannotEmptyNode, MoveFailed
 from storage_server.coordinator.keeper.jobs import Job
 from storage_server.coordinator.keeper.keeper import Keeper
@@ -32,6 +34,7 @@ class NodeEmptier:
         self._registers = tools.registers
         self._library = tools.library
         self._members = tools.members
+        self._links = tools.links
         self._keeper = keeper
         self._uploads = uploads
         self._placement = placement
@@ -69,7 +72,7 @@ class NodeEmptier:
         moved = 0
         for _ in range(_ROUNDS_MAX):
             for job in await self._plan(node):
-                if await self._keeper.worker.carry_out(job, drops_now=True):
+                if await self._carried_out(job, node):
                     moved += sum(each.node == node for each in job.chunk.fragments)
             async with self._uploads.gate:
                 if not self._groups_on(node):
@@ -78,6 +81,20 @@ class NodeEmptier:
         raise MoveFailed(
             f"node {node} gets new fragments all the time", hint="try again when uploads are done"
         )
+
+    async def _carried_out(self, job: Job, node: str) -> bool:
+        try:
+            return await self._keeper.worker.carry_out(job, drops_now=True)
+        except MoveFailed as error:
+            try:
+                await self._links.call(node, NodeConnections.ping)
+            except EvenflowError:
+                raise MoveFailed(
+                    f"node {node} has stopped answering; what was moved before stays moved",
+                    hint="run this again in some seconds: what it held is then made anew",
+                    detail=error.detail,
+                ) from error
+            raise
 
     async def _plan(self, node: str) -> list[Job]:
         """Return what gives every fragment on the node a place. Raises: CannotEmptyNode."""

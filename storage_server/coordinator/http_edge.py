@@ -101,9 +101,18 @@ class Edge:
     """Responsible for every request being allowed, counted and answered, errors included."""
 
     def __init__(
-        self, metrics: CoordinatorMetrics, *, token: str | None, signs_reads: bool = False
+        self,
+        metrics: CoordinatorMetrics,
+        *,
+        token: str | None,
+        signs_reads: bool = False,
+        on_denied: Callable[[web.Request], None] = lambda _: None,
     ) -> None:
-        """Args: signs_reads: manifests carry a grant, so they are for those with the token."""
+        """Args:
+        signs_reads: manifests carry a grant, so they are for those with the token.
+        on_denied: told of each request that showed a wrong token or none.
+        """
+        self._on_denied = on_denied
         self._metrics = metrics
         self._signs_reads = signs_reads
         self._token = token.encode() if token is not None else None
@@ -129,6 +138,8 @@ class Edge:
             self._check_access(request)
             return await handler(request)
         except EvenflowError as error:
+            if isinstance(error, AccessDenied):
+                self._on_denied(request)
             status = status_of(error)
             log.log(logging.ERROR if status == 500 else logging.DEBUG, "%s", error.message)
             return error_response(error, status, _headers_for(status, error))

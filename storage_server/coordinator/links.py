@@ -7,10 +7,12 @@ from typing import Any, TypeVar
 
 from redundancy.errors import EvenflowError
 from smart_client import wire
-from smart_client.errors import NodeUnreachable
+from smart_client.errors import AccessDenied, NodeUnreachable
 from smart_client.transport.errors import TransportFailure
 from smart_client.transport.nodes import NodeConnections
+from smart_client.transport.tls import tls_trouble
 from storage_server.coordinator.membership import Membership
+from storage_server.coordinator.troubles import Between
 from storage_server.read_keys import ReadGrants
 
 log = logging.getLogger(__name__)
@@ -41,11 +43,24 @@ class NodeLinks:
         link = await self._link(self._members.record(node))
         try:
             async with asyncio.timeout(ORDER_TIMEOUT_S):
-                return await ask(link)
+                answer = await ask(link)
         except TransportFailure as error:
+            if trouble := tls_trouble(error):
+                self._note(node, trouble)
             raise NodeUnreachable(f"node {node}: {error}") from error
         except TimeoutError as error:
             raise NodeUnreachable(f"node {node} did not answer in {ORDER_TIMEOUT_S:g} s") from error
+        except AccessDenied:
+            self._note(node, "it has another token than this coordinator (--token-file)")
+            raise
+        if self._members.troubles.of(node):
+            self._note(node, "")
+        return answer
+
+    def _note(self, node: str, trouble: str) -> None:
+        if trouble and trouble not in self._members.troubles.of(node):
+            log.warning("node %s: %s", node, trouble)
+        self._members.troubles.note(node, Between.TO_NODE, trouble)
 
     async def close(self) -> None:
         """Drop all connections."""

@@ -19,6 +19,7 @@ from storage_server.coordinator.failure_detector import (
 )
 from storage_server.coordinator.layouts import NodeCounts
 from storage_server.coordinator.registers import Registers, RemovedNode, node_key, removed_key
+from storage_server.coordinator.troubles import CUT_OFF, Between, Troubles
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Membership:
         self.drains: set[str] = set()  # being emptied because the operator said so
         self.removing: set[str] = set()  # being emptied and then forgotten
         self.uptimes: Mapping[str, Uptime] = {}  # as measured, see ``uptimes``
+        self.troubles = Troubles()
         self.state_version = 0  # grows when a node comes, goes or changes its state
 
     async def load(self) -> None:
@@ -110,7 +112,12 @@ class Membership:
         Raises: NodeRemoved, StoreReplaced, NameTaken, InvalidRequest, CatalogueError,
             OutcomeUnknown.
         """
-        await self.hear_health(beat, holds_fragments)
+        try:
+            await self.hear_health(beat, holds_fragments)
+        except StoreReplaced as error:
+            self.troubles.note(beat.node, Between.FROM_NODE, error.message)
+            raise
+        self.troubles.note(beat.node, Between.FROM_NODE, "")
         self._beat_at_s[beat.node] = self._clock()
 
     def hear(self, node: str) -> None:
@@ -239,16 +246,17 @@ class Membership:
 
     def status(self, node: str) -> wire.NodeStatus:
         """Return one node as it is now. Raises: NodeNotFound."""
-        record = self.record(node)
-        said = self._said.get(node)
+        record, said = self.record(node), self._said.get(node)
         seen = self.uptimes.get(node, Uptime())
+        trouble = self.troubles.of(node)
         status = wire.NodeStatus(
             record=record,
             state=self._detector.state(node),
             seen_s_ago=self._detector.seen_s_ago(node),
             uptime=seen.measured,
             watched_s=seen.watched_s,
-            status="draining" if node in self.draining else "",
+            status=CUT_OFF if trouble else "draining" if node in self.draining else "",
+            reason=trouble,
         )
         if said is None:
             return status
@@ -259,7 +267,7 @@ class Membership:
             fragments=said.fragments,
             requests_in_flight=said.requests_in_flight,
             status=status.status or said.status,
-            reason="" if status.status else said.reason,
+            reason=status.reason if status.status else said.reason,
         )
 
     def uptime(self, node: str) -> float | None:
@@ -336,7 +344,8 @@ class Membership:
             raise StoreReplaced(
                 f"node {node} reports with another data directory than the one that holds its "
                 "fragments",
-                hint="start it with its old --data, or give the new directory another --id",
+                hint="start it with its old --data, or give the new directory another --id; if its "
+                f"disk is gone: storage-server admin node lost {node}, then node remove {node}",
             )
         self.advance()
         if self._detector.state(node) is NodeState.UP:
@@ -360,6 +369,7 @@ class Membership:
         self.drains.discard(node)
         self._said.pop(node, None)
         self._beat_at_s.pop(node, None)
+        self.troubles.forget(node)
         self._detector.forget(node)
         self._changed()
 

@@ -56,6 +56,9 @@ class UpkeepLimits:
             raise ConfigError("the limits of a node's upkeep must be above zero")
 
 
+_URL = re.compile(r"https?://[^/\s]+")
+
+
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     """Everything a node needs to know before it starts."""
@@ -240,9 +243,18 @@ def is_loopback(host: str) -> bool:
 
 
 def coordinator_urls(words: Iterable[str]) -> tuple[str, ...]:
-    """Return the coordinators that ``--coordinator A,B --coordinator C`` names, each once."""
-    urls = (url.strip().rstrip("/") for word in words for url in word.split(","))
-    return tuple(dict.fromkeys(filter(None, urls)))
+    """Return the coordinators that ``--coordinator A,B --coordinator C`` names, each once.
+
+    Raises: ConfigError: what is no URL.
+    """
+    stripped = (url.strip().rstrip("/") for word in words for url in word.split(","))
+    urls = tuple(dict.fromkeys(filter(None, stripped)))
+    for url in urls:
+        if not _URL.fullmatch(url):
+            raise ConfigError(
+                f"a coordinator is not at '{url}'", hint="write it like http://host:port"
+            )
+    return urls
 
 
 def read_token(path: Path) -> str:

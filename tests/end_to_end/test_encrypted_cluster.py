@@ -43,7 +43,7 @@ class EncryptedCluster:
             *("--tls-cert", str(self.certificate), "--tls-key", str(key)),
         )
         words = ("--policy", "off", "--repair-after", "6s", "--data", str(self.folder / "c"))
-        self.url = self._start("coordinator", "coordinator", *words)["url"]
+        self.url = self.start("coordinator", "coordinator", *words)["url"]
         assert self.url.startswith("https://")
         for index in range(NODES):
             self.start_node(index)
@@ -55,10 +55,10 @@ class EncryptedCluster:
     def start_node(self, index: int) -> None:
         name = f"node-{index}"
         words = ("--data", str(self.folder / name), "--id", name, "--coordinator", self.url)
-        ready = self._start(name, "node", *words, "--capacity", "2GiB")
+        ready = self.start(name, "node", *words, "--capacity", "2GiB")
         assert ready["url"].startswith("https://")
 
-    def _start(self, name: str, kind: str, *words: str) -> dict[str, Any]:
+    def start(self, name: str, kind: str, *words: str, trusts: bool = True) -> dict[str, Any]:
         with (self.folder / f"{name}.log").open("a") as log:
             process = self.processes[name] = subprocess.Popen(
                 [
@@ -68,7 +68,7 @@ class EncryptedCluster:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env=self.environment(),
+                env=self.environment(trusts=trusts),
             )
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
@@ -199,6 +199,33 @@ def test_who_does_not_know_the_authority_is_told_so(
         said = told.out + told.err
         assert "its certificate is not trusted: self-signed certificate" in said
         assert "SSL_CERT_FILE=" in said
+
+
+def test_a_node_that_does_not_know_the_authority_says_so_in_a_line(
+    encrypted: EncryptedCluster,
+) -> None:
+    log = encrypted.folder / "stranger.log"
+    words = ("--data", str(encrypted.folder / "stranger"), "--coordinator", encrypted.url)
+    encrypted.start("stranger", "node", *words, trusts=False)
+    until_s = time.monotonic() + DEADLINE_S
+    while "its certificate is not trusted: self-signed certificate" not in log.read_text():
+        assert time.monotonic() < until_s, log.read_text()
+        time.sleep(0.1)
+    encrypted.stop("stranger")
+    assert "SSL_CERT_FILE" in log.read_text()
+
+
+def test_doctor_says_whether_the_token_is_taken(encrypted: EncryptedCluster) -> None:
+    assert "token        may store and remove" in encrypted.client("doctor").out
+    other = encrypted.folder / "other-token"
+    other.write_text("another-token-of-24-chars")
+    other.chmod(0o600)
+    where = ("--coordinator", encrypted.url)
+    told = encrypted.run("smart_client", "doctor", *where, "--token-file", str(other))
+    assert told.code == 5
+    assert "BAD  token        this changes something" in told.out
+    assert f"BAD  {'node-0':<12}" in told.out
+    assert "refuses this token" in told.out
 
 
 def test_nothing_secret_is_in_the_logs(encrypted: EncryptedCluster) -> None:

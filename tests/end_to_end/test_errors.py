@@ -61,10 +61,35 @@ def test_a_name_that_cannot_be(running: RealCluster, small: Path) -> None:
     check(*done, code=2, name="INVALID_REQUEST", says="a/b", hints="slashes")
 
 
-def test_a_name_that_is_taken(running: RealCluster, small: Path) -> None:
+def test_a_name_that_is_taken(running: RealCluster, small: Path, tmp_path: Path) -> None:
     assert running.client("put", str(small), "--name", "taken").code == 0
-    done = both(running, "put", str(small), "--name", "taken")
+    other = tmp_path / "other.bin"
+    other.write_bytes(small.read_bytes()[::-1])
+    done = both(running, "put", str(other), "--name", "taken")
     check(*done, code=8, name="NAME_TAKEN", says="taken", hints="--name")
+
+
+def test_the_same_file_again_is_no_error(running: RealCluster, small: Path) -> None:
+    assert running.client("put", str(small), "--name", "again").code == 0
+    again = running.client("put", str(small), "--name", "again")
+    assert again.code == 0
+    assert "stored already" in again.out
+
+
+def test_of_several_files_none_is_sent_if_one_is_not_there(
+    running: RealCluster, small: Path
+) -> None:
+    done = both(running, "put", str(small), "nowhere.mp4")
+    check(*done, code=4, name="FILE_NOT_FOUND", says="nowhere.mp4", hints="path")
+    assert "small" not in running.client("ls", "--names").out.split()
+
+
+def test_a_range_beyond_the_end(running: RealCluster, small: Path, tmp_path: Path) -> None:
+    running.client("put", str(small), "--name", "ranged")
+    target = tmp_path / "part"
+    done = both(running, "get", "ranged", "--range", "200000-", "-o", str(target))
+    check(*done, code=2, name="USAGE", says="200000", hints="counted from 0")
+    assert not target.exists()
 
 
 def test_a_video_that_is_not_there_suggests_the_nearest(running: RealCluster, small: Path) -> None:
@@ -134,7 +159,7 @@ def test_a_file_that_exists_is_not_overwritten(running: RealCluster, small: Path
 def test_rm_asks_first(running: RealCluster, small: Path) -> None:
     running.client("put", str(small), "--name", "dear")
     done = both(running, "rm", "dear")
-    check(*done, code=9, name="CONFIG", says="asks", hints="--yes")
+    check(*done, code=2, name="USAGE", says="asks", hints="--yes")
     done = both(running, "rm", "dear", "deer")
     check(*done, code=4, name="VIDEO_NOT_FOUND", says="Did you mean 'dear'", hints="ls")
     assert running.client("rm", "dear", "--dry-run").code == 0

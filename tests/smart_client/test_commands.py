@@ -65,8 +65,10 @@ def test_init_writes_a_file_that_changes_nothing_and_names_every_setting(tmp_pat
     assert named == known == set(init._MEANINGS)
     assert main(["init", "--file", str(path)]) == 8, "what is there is not replaced unasked"
     words = ["init", "--file", str(path), "--force", "--coordinator", "http://a:1,http://b:2"]
-    assert main(words) == 0
-    assert ClientConfig.load({}, str(path)).coordinator == ("http://a:1", "http://b:2")
+    assert main([*words, "--token-file", str(tmp_path / "token")]) == 0
+    said = ClientConfig.load({}, str(path))
+    assert said.coordinator == ("http://a:1", "http://b:2")
+    assert said.token_file == str(tmp_path / "token")
 
 
 def test_every_setting_of_that_file_can_be_taken_as_it_stands(tmp_path):

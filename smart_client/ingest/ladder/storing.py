@@ -55,8 +55,8 @@ async def store_file(
 ) -> Stored:
     """Store ``path`` as ``name``, then its ladder.
 
-    With a ladder, a video that is there already is no error if it is this very file: then only
-    renditions that it lacks are made.
+    A video that is there already is no error if it is this very file; with a ladder those
+    renditions are made that it lacks.
     Raises: EvenflowError: with the exit code and the next step.
     """
     # Told before anything is sent: a ladder that cannot be encoded here.
@@ -67,12 +67,10 @@ async def store_file(
     try:
         original = await uploader.put(path, name, redundancy)
     except NameTaken:
-        if ladder is None:
-            raise
         video = await library.coordinator.video(name)
         if not await asyncio.to_thread(is_stored_as, path, video):
             raise
-        original = UploadResult(video, video.rendition().chunk_count, 0, 0, 0)
+        original = UploadResult(video, video.rendition().chunk_count, 0, 0, 0, was_there=True)
     if ladder is None or encoder is None:
         return Stored(original)
     maker = LadderMaker(

@@ -6,8 +6,10 @@ import shutil
 import httpx
 import pytest
 
+from redundancy.errors import ExitCode
 from smart_client import wire
-from smart_client.errors import Conflict, InvalidRequest, NameTaken, NodeNotFound
+from smart_client.command_line.health import cluster_verdict
+from smart_client.errors import AccessDenied, Conflict, InvalidRequest, NameTaken, NodeNotFound
 from storage_server.heartbeats import HeartbeatSender
 from support.running_cluster import (
     FAST_LIMITS,
@@ -184,6 +186,7 @@ def test_a_new_data_directory_under_the_name_of_a_node_with_fragments_is_refused
         with pytest.raises(Conflict, match="another data directory") as caught:
             await made.client.heartbeat(beat("node-1", new_id()))
         assert caught.value.code == "STORE_REPLACED"
+        assert "admin node lost node-1" in caught.value.hint
         assert await made.state_of("node-1") == "up"
 
     in_a_cluster(tmp_path, use, nodes=2)
@@ -296,3 +299,66 @@ def test_a_node_s_heartbeats_outlive_a_coordinator_that_is_away_for_a_while(tmp_
         await made.wait_until_up("node-1")
 
     in_a_cluster(tmp_path, use, nodes=1)
+
+
+async def told_of(made: Cluster, name: str) -> wire.NodeStatus:
+    (told,) = [each for each in await made.client.nodes() if each.record.id == name]
+    return told
+
+
+async def is_told(made: Cluster, name: str, status: str) -> bool:
+    return (await told_of(made, name)).status == status
+
+
+async def beat_once(made: Cluster, node, token: str | None) -> None:
+    sender = HeartbeatSender([made.url], token=token)
+    await sender(node.facts())
+    await asyncio.gather(*sender._sending.values())
+    await sender.close()
+
+
+def test_a_node_that_shows_another_token_is_cut_off_until_it_shows_the_right_one(tmp_path):
+    async def use(made: Cluster):
+        node = await made.start_node("quiet", beats=False)
+        await beat_once(made, node, made.token)
+        await beat_once(made, node, "another-token-of-24-chars")
+        told = await told_of(made, "quiet")
+        assert told.status == "cut off"
+        assert "another token" in told.reason
+        verdict, code = cluster_verdict(await made.client.status())
+        assert (verdict.split()[0], code) == ("DEGRADED", ExitCode.PARTIAL)
+        assert "quiet cut off" in verdict
+        await beat_once(made, node, made.token)
+        assert await is_told(made, "quiet", "ok")
+
+    in_a_cluster(tmp_path, use, nodes=0, token="the-token-of-the-cluster")
+
+
+def test_a_node_that_has_another_token_than_the_coordinator_is_cut_off(tmp_path):
+    """The coordinator's orders are refused, whatever the node's heartbeats show."""
+
+    async def use(made: Cluster):
+        token, made.token = made.token, "another-token-of-24-chars"
+        node = await made.start_node("other", beats=False)
+        await beat_once(made, node, token)
+        links = made.coordinator.links
+        with pytest.raises(AccessDenied):
+            await links.call("other", lambda link: link.delete("0" * 64))
+        told = await told_of(made, "other")
+        assert told.status == "cut off"
+        assert "another token" in told.reason
+
+    in_a_cluster(tmp_path, use, nodes=0, token="the-token-of-the-cluster")
+
+
+def test_a_node_with_a_new_disk_is_cut_off(tmp_path):
+    async def use(made: Cluster):
+        await upload(made, redundancy="rep:2")
+        await made.stop("node-1")
+        with pytest.raises(Conflict):
+            await made.client.heartbeat(beat("node-1", new_id()))
+        told = await told_of(made, "node-1")
+        assert told.status == "cut off"
+        assert "another data directory" in told.reason
+
+    in_a_cluster(tmp_path, use, nodes=2)

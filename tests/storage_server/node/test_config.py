@@ -10,6 +10,7 @@ from redundancy.errors import ConfigError, UsageError
 from storage_server.node.config import (
     NodeConfig,
     add_node_arguments,
+    coordinator_urls,
     parse_address,
     parse_rate,
 )
@@ -95,3 +96,9 @@ def test_what_is_no_node_id_is_refused(node_id):
 def test_limits_of_nothing_are_refused(words):
     with pytest.raises(ConfigError):
         config(*words)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8400", "ftp://a", "http://", "http://a/b"])
+def test_what_is_no_address_of_a_coordinator_is_told_before_anything_starts(url):
+    with pytest.raises(ConfigError, match="a coordinator is not at"):
+        coordinator_urls([f"http://a:1,{url}"])
