@@ -56,6 +56,10 @@ export function verdictOf(status) {
   if (status.fragile.length) {
     return { tone: "warn", word: "FRAGILE", text: `${safe} of ${videos} survive one more loss; ${list(status.fragile)} would stop. Bring ${list(away) || "the missing nodes"} back.` };
   }
+  const cut = status.nodes.filter((node) => node.state === "up" && node.status === "cut off");
+  if (cut.length) {
+    return { tone: "warn", word: "DEGRADED", text: `${list(cut.map((node) => node.record.id))} cut off from the coordinator: ${cut[0].reason}. smart-client doctor says more.` };
+  }
   if (away.length) {
     const all = status.videos ? `all ${videos} play and survive one more loss` : "nothing is stored yet";
     return { tone: "warn", word: "DEGRADED", text: `${list(away)} ${away.length === 1 ? "is" : "are"} not up; ${all}.` };

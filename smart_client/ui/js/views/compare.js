@@ -90,8 +90,9 @@ function verdict(cells) {
   const ours = cells.find((cell) => cell.scheduler === OURS);
   const naive = cells.at(-1);
   if (!ours || ours === naive || ours.saved === null) return "";
-  const interval = `95 % interval ${percent(ours.saved_low)} to ${percent(ours.saved_high)}`;
   const worlds = count(ours.sessions, "world");
+  if (ours.saved_low === null) return `Too few worlds to tell more than the figures themselves: ${worlds}.`;
+  const interval = `95 % interval ${percent(ours.saved_low)} to ${percent(ours.saved_high)}`;
   if (ours.saved_low > 0) return `Evenflow saves ${percent(ours.saved)} of the waiting of ${naive.scheduler} (${interval}), in ${worlds}.`;
   if (ours.saved_high < 0) return `Evenflow waits longer than ${naive.scheduler} here: ${percent(-ours.saved)} more (${interval}), in ${worlds}.`;
   return `No difference to ${naive.scheduler} that ${worlds} could show (${interval}).`;
@@ -102,6 +103,16 @@ const isNarrow = matchMedia("(max-width: 760px)").matches;
 const WIDE = isNarrow ? 330 : 820;
 const LEFT = isNarrow ? 88 : 130;
 const LANE = 34;
+
+/** A session that was cut off waited so much at least. */
+function least(cell) {
+  return cell.unfinished ? "≥ " : "";
+}
+
+/** An interval behind its figure; nothing where too few worlds were played for one. */
+function between(low, high, form) {
+  return low === null ? "" : `  [${form(low)}, ${form(high)}]`;
+}
 
 /** Waiting as a multiple of the optimum, with its interval, on a logarithmic scale. */
 function plot(cells) {
@@ -115,17 +126,17 @@ function plot(cells) {
     const y = row * LANE + 24;
     const label = s("text", { x: 0, y: y + 4 }, cell.scheduler);
     if (cell.ratio === null) return s("g", {}, label);
-    return s("g", { class: cell.scheduler === OURS ? "ours" : "" }, label, s("line", { class: "range", x1: x(cell.ratio_low), x2: x(cell.ratio_high), y1: y, y2: y }), s("circle", { class: "point", cx: x(cell.ratio), cy: y, r: 6 }), s("text", { x: x(cell.ratio_high) + 12, y: y + 4 }, `${number(cell.ratio, 2)} ×`));
+    return s("g", { class: cell.scheduler === OURS ? "ours" : "" }, label, s("line", { class: "range", x1: x(cell.ratio_low ?? cell.ratio), x2: x(cell.ratio_high ?? cell.ratio), y1: y, y2: y }), s("circle", { class: "point", cx: x(cell.ratio), cy: y, r: 6 }), s("text", { x: x(cell.ratio_high ?? cell.ratio) + 12, y: y + 4 }, `${least(cell)}${number(cell.ratio, 2)} ×`));
   });
   const axis = ticks.map((tick) => s("g", {}, s("line", { class: tick === 1 ? "best" : "axis", x1: x(tick), x2: x(tick), y1: 4, y2: high - 22 }), s("text", { class: "soft", x: x(tick), y: high - 6, "text-anchor": "middle" }, tick === 1 ? "optimum" : `${tick} ×`)));
-  const words = known.map((cell) => `${cell.scheduler} ${number(cell.ratio, 2)}, from ${number(cell.ratio_low, 2)} to ${number(cell.ratio_high, 2)}`).join("; ");
+  const words = known.map((cell) => `${cell.scheduler} ${least(cell)}${number(cell.ratio, 2)}${between(cell.ratio_low, cell.ratio_high, (each) => number(each, 2))}`).join("; ");
   return s("svg", { class: "plot", viewBox: `0 0 ${WIDE} ${high}`, role: "img", "aria-label": `Waiting as a multiple of the optimum: ${words}` }, axis, rows);
 }
 
 const COLUMNS = [
   ["Scheduler", (cell) => cell.scheduler],
-  ["Waiting / optimum", (cell) => (cell.ratio === null ? UNKNOWN : `${number(cell.ratio, 2)}  [${number(cell.ratio_low, 2)}, ${number(cell.ratio_high, 2)}]`)],
-  ["Saved", (cell) => (cell.saved === null ? UNKNOWN : cell.saved === 0 && cell.saved_low === cell.saved_high ? "the reference" : `${percent(cell.saved)}  [${percent(cell.saved_low)}, ${percent(cell.saved_high)}]`)],
+  ["Waiting / optimum", (cell) => (cell.ratio === null ? UNKNOWN : `${least(cell)}${number(cell.ratio, 2)}${between(cell.ratio_low, cell.ratio_high, (each) => number(each, 2))}`)],
+  ["Saved", (cell) => (cell.saved === null ? UNKNOWN : cell.saved === 0 && cell.saved_low === cell.saved_high ? "the reference" : `${percent(cell.saved)}${between(cell.saved_low, cell.saved_high, percent)}`)],
   ["Start p50 / p95", (cell) => `${span(cell.startup_s)} / ${span(cell.startup_p95_s)}`],
   ["Stalls an hour", (cell) => `${number(cell.rebuffer_s_per_h, 1)} s`],
   ["Sessions with a stall", (cell) => percent(cell.stalled_share)],
