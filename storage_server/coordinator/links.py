@@ -34,9 +34,16 @@ class NodeLinks:
         self._token = token
         self._links: dict[str, NodeConnections] = {}
 
-    async def call(self, node: str, ask: Callable[[NodeConnections], Awaitable[Answer]]) -> Answer:
+    async def call(
+        self,
+        node: str,
+        ask: Callable[[NodeConnections], Awaitable[Answer]],
+        *,
+        needs_token: bool = False,
+    ) -> Answer:
         """Ask a node something.
 
+        Args: needs_token: nobody is answered without it, so an answer proves that it is the same.
         Raises: NodeNotFound, NodeUnreachable: it did not answer in time or cannot be reached;
             EvenflowError: it refused.
         """
@@ -46,21 +53,23 @@ class NodeLinks:
                 answer = await ask(link)
         except TransportFailure as error:
             if trouble := tls_trouble(error):
-                self._note(node, trouble)
+                self._note(node, Between.TO_NODE, trouble)
             raise NodeUnreachable(f"node {node}: {error}") from error
         except TimeoutError as error:
             raise NodeUnreachable(f"node {node} did not answer in {ORDER_TIMEOUT_S:g} s") from error
         except AccessDenied:
-            self._note(node, "it has another token than this coordinator (--token-file)")
+            another = "it has another token than this coordinator (--token-file)"
+            self._note(node, Between.ORDERS, another)
             raise
-        if self._members.troubles.of(node):
-            self._note(node, "")
+        self._note(node, Between.TO_NODE, "")
+        if needs_token:
+            self._note(node, Between.ORDERS, "")
         return answer
 
-    def _note(self, node: str, trouble: str) -> None:
+    def _note(self, node: str, way: Between, trouble: str) -> None:
         if trouble and trouble not in self._members.troubles.of(node):
             log.warning("node %s: %s", node, trouble)
-        self._members.troubles.note(node, Between.TO_NODE, trouble)
+        self._members.troubles.note(node, way, trouble)
 
     async def close(self) -> None:
         """Drop all connections."""

@@ -117,7 +117,7 @@ class Membership:
         except StoreReplaced as error:
             self.troubles.note(beat.node, Between.FROM_NODE, error.message)
             raise
-        self.troubles.note(beat.node, Between.FROM_NODE, "")
+        self.troubles.beat_taken(beat.node)
         self._beat_at_s[beat.node] = self._clock()
 
     def hear(self, node: str) -> None:

@@ -150,7 +150,7 @@ class TrashSweeper:
         if self._members.state(node) is not NodeState.UP:
             return False
         try:
-            await self._links.call(node, lambda link: link.delete(key))
+            await self._links.call(node, lambda link: link.delete(key), needs_token=True)
         except NodeUnreachable as error:
             log.debug("fragment %s is not dropped yet: %s", key, error.message)
             return False
@@ -167,6 +167,6 @@ async def drop_quietly(links: NodeLinks, node: str, key: str) -> None:
         await link.delete(key)
 
     try:
-        await links.call(node, delete)
+        await links.call(node, delete, needs_token=True)
     except EvenflowError as error:
         log.info("fragment %s is left behind: %s", key, error.message)

@@ -9,7 +9,8 @@ CUT_OFF = "cut off"
 class Between(StrEnum):
     """Which way does not work."""
 
-    TO_NODE = "to node"  # it is asked, and cannot be reached or refuses
+    TO_NODE = "to node"  # it cannot be asked
+    ORDERS = "orders"  # it is asked, and refuses this coordinator's token
     FROM_NODE = "from node"  # it reports, and is refused
 
 
@@ -25,6 +26,11 @@ class Troubles:
             self._texts[node, way] = text
         else:
             self._texts.pop((node, way), None)
+
+    def beat_taken(self, node: str) -> None:
+        """A heartbeat was taken: the node has this coordinator's token, and its own data."""
+        self.note(node, Between.FROM_NODE, "")
+        self.note(node, Between.ORDERS, "")
 
     def of(self, node: str) -> str:
         """Return what is wrong with a node, in words; nothing if nothing is known to be."""

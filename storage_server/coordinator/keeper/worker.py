@@ -120,7 +120,9 @@ class Worker:
             pattern=pattern,
             grant=self._links.grants.for_video(video_id),
         )
-        answer = await self._links.call(make.node, lambda link: link.order("/v1/rebuild", order))
+        answer = await self._links.call(
+            make.node, lambda link: link.order("/v1/rebuild", order), needs_token=True
+        )
         rebuilt = msgspec.convert(answer, Rebuilt)
         self.received_bytes += rebuilt.received_bytes
         await self._complain(job, rebuilt.bad)
@@ -146,7 +148,7 @@ class Worker:
         grant = self._links.grants.for_fragment(key)
         # The target checks the bytes against the key before it stores and answers.
         self.received_bytes += await self._links.call(
-            target, lambda link: link.pull(key, urls, grant=grant)
+            target, lambda link: link.pull(key, urls, grant=grant), needs_token=True
         )
 
     async def _complain(self, job: Job, keys: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from redundancy.errors import ExitCode
 from smart_client import wire
 from smart_client.command_line.health import cluster_verdict
 from smart_client.errors import AccessDenied, Conflict, InvalidRequest, NameTaken, NodeNotFound
+from smart_client.transport.nodes import NodeConnections
 from storage_server.heartbeats import HeartbeatSender
 from support.running_cluster import (
     FAST_LIMITS,
@@ -344,9 +345,13 @@ def test_a_node_that_has_another_token_than_the_coordinator_is_cut_off(tmp_path)
         links = made.coordinator.links
         with pytest.raises(AccessDenied):
             await links.call("other", lambda link: link.delete("0" * 64))
-        told = await told_of(made, "other")
+        told = made.coordinator.members.status("other")
         assert told.status == "cut off"
         assert "another token" in told.reason
+        await links.call("other", NodeConnections.ping)  # whoever may ping, that says nothing
+        assert made.coordinator.members.status("other").status == "cut off"
+        await beat_once(made, node, token)  # nodes have one token for both ways
+        assert made.coordinator.members.status("other").status == "ok"
 
     in_a_cluster(tmp_path, use, nodes=0, token="the-token-of-the-cluster")
 

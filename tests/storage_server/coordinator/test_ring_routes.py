@@ -243,20 +243,21 @@ def test_a_move_that_fails_in_the_middle_can_be_taken_up_again(tmp_path):
     async def use(made: Cluster):
         await upload(made, "kino", chunks=4, redundancy="rep:2")
         manifest = await made.client.manifest("kino")
-        on_first = [f.key for c in manifest.chunks for f in c.fragments if f.node == "node-1"]
-        victim = on_first[-1]
-        url = f"{made.nodes['node-1'].url}/v1/chunks/{victim}"
+        holder = manifest.chunks[0].fragments[0].node
+        victim = [f.key for c in manifest.chunks for f in c.fragments if f.node == holder][-1]
+        url = f"{made.nodes[holder].url}/v1/chunks/{victim}"
         async with made.link() as http, httpx.AsyncClient(trust_env=False) as node:
             body = (await node.get(url)).content
             await node.delete(url)
-            answer = await http.delete("/server/node-1")
+            answer = await http.delete(f"/server/{holder}")
             assert answer.status_code == 503
             assert answer.json()["error"]["code"] == "MOVE_FAILED"
-            assert await made.state_of("node-1") == "up"
+            assert await made.state_of(holder) == "up"
             # Takes new fragments again; it may report the one it misses.
-            assert (await made.client.nodes())[0].status in ("ok", "warn")
+            (told,) = [each for each in await made.client.nodes() if each.record.id == holder]
+            assert told.status in ("ok", "warn")
             await node.put(url, content=body)
-            answer = await http.delete("/server/node-1")
+            answer = await http.delete(f"/server/{holder}")
             assert answer.status_code == 200, answer.text
         await readable_everywhere(made, "kino")
 
