@@ -47,10 +47,10 @@ class CutLinks(NodeLinks):
         self.calls = 0
         self.grants = real.grants
 
-    async def call(self, node, ask):
+    async def call(self, node, ask, **how):
         if self._catalogue.is_cut:
             raise NodeUnreachable("cut")
-        answer = await self._real.call(node, ask)
+        answer = await self._real.call(node, ask, **how)
         self.calls += 1
         if self.calls == self.calls_left:
             self._catalogue.writes_left = 0
