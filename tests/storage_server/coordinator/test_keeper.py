@@ -58,12 +58,13 @@ def test_nothing_is_done_while_a_node_is_only_suspect(tmp_path):
 def test_a_dead_node_is_removed_and_what_it_held_is_counted(tmp_path):
     async def use(made: Cluster):
         await store_video(made)
-        held = len(await keys_on(made, "node-1"))
-        await made.stop("node-1")
-        made.coordinator.members.declare_lost("node-1")
-        removed = await made.client.remove_node("node-1")
+        holder = (await made.client.manifest("kino")).chunks[0].fragments[0].node
+        held = len(await keys_on(made, holder))
+        await made.stop(holder)
+        made.coordinator.members.declare_lost(holder)
+        removed = await made.client.remove_node(holder)
         assert (removed.moved, held > 0) == (held, True)
-        assert "node-1" not in made.coordinator.members.records
+        assert holder not in made.coordinator.members.records
         assert await is_whole(made)
         assert await read_back(made) == content("kino", 3)
 
