@@ -216,7 +216,7 @@ class NodeStatus(_Base, frozen=True, kw_only=True):
     free_bytes: Count = 0
     fragments: Count = 0
     requests_in_flight: Count = 0
-    status: str = ""
+    status: str = ""  # as its heartbeats say, or draining, or "cut off" from the coordinator
     reason: str = ""  # of that status
     uptime: float | None = None  # share of the time it answered, faded; None: never watched
     watched_s: Seconds = 0.0  # for how long that was watched, faded

@@ -1,6 +1,7 @@
 """The options and help of ``storage-server install-service``, which wait for nothing heavy."""
 
 import argparse
+from collections.abc import Callable
 
 from redundancy.terminal import CommandParser, add_command, later
 from storage_server.coordinator.config import add_coordinator_arguments
@@ -29,11 +30,12 @@ exit codes: 0 ok, 2 usage, 8 another service of this name is there, 9 configurat
 def add_install_arguments(install: CommandParser) -> None:
     """Add one command for each kind of server, with that server's own options."""
     commands = install.add_subparsers(title="commands", metavar="COMMAND")
-    for kind, add in (
-        ("node", add_node_arguments),
-        ("coordinator", add_coordinator_arguments),
-        ("gateway", _add_gateway_arguments),
-    ):
+    kinds: dict[str, Callable[[CommandParser], None]] = {
+        "node": lambda parser: add_options(parser, add_node_arguments),
+        "coordinator": lambda parser: add_options(parser, add_coordinator_arguments),
+        "gateway": _add_gateway_arguments,
+    }
+    for kind, add in kinds.items():
         parser = add_command(
             commands,
             kind,
@@ -41,10 +43,7 @@ def add_install_arguments(install: CommandParser) -> None:
             f"Let a {kind} start with the machine, with the options given here.",
             epilog=INSTALL_EXAMPLES,
         )
-        if kind == "gateway":
-            add(parser)
-        else:
-            add_options(parser, add)
+        add(parser)
         _add_service_arguments(parser, kind)
 
 

@@ -125,7 +125,7 @@ def _scenarios(args: argparse.Namespace) -> Iterator[Scenario]:
 
 def _how(args: argparse.Namespace, grid: Grid, library: TraceLibrary) -> list[str]:
     """Return what somebody else needs to get the same figures."""
-    words = [*("smart-client", "compare")]
+    words = ["smart-client", "compare"]
     for name in args.scenario or ["typical"]:
         words += ["--scenario", name]
     for option in ("layout", "runs", "seed", "schedulers", "reference", "network", "seconds"):

@@ -239,7 +239,7 @@ def _rungs(stored: Stored) -> Sequence[wire.RenditionRecord]:
 def _stored_text(stored: Stored) -> str:
     result, video = stored.original, stored.video
     layout = video.layout.to_layout()
-    losses = "any loss" if layout.tolerates == 1 else f"any {layout.tolerates} losses"
+    losses = "any one loss" if layout.tolerates == 1 else f"any {layout.tolerates} losses"
     first = (
         f"'{video.name}' was stored already, as this very file: {layout}"
         if result.was_there

@@ -77,7 +77,7 @@ class PlanRunner:
         self._stored_at_s = self._loop.time()
         self._trouble: EvenflowError | None = None
         self._refused: dict[str, str] = {}  # node -> why its last put failed
-        self._denied: set[str] = set()  # nodes that refuse the token
+        self._is_denied = False  # a node refused the token
         self._bug: BaseException | None = None
 
     @property
@@ -116,7 +116,7 @@ class PlanRunner:
                     break
             if self._bug is not None:
                 raise self._bug
-            is_hopeless = self._denied and not self.progress.nodes and not self._tasks
+            is_hopeless = self._is_denied and not self.progress.nodes and not self._tasks
             if is_hopeless or self._loop.time() - self._stored_at_s > GIVE_UP_S:
                 raise self._too_few_nodes()
             self._changed.clear()
@@ -197,7 +197,7 @@ class PlanRunner:
             self._refused[command.node] = str(error)
             issued = plan.failed(put, loop.time())
         except AccessDenied as error:
-            self._denied.add(command.node)
+            self._is_denied = True
             self._trouble = AccessDenied(
                 f"node {command.node} refuses this token: {error.message}",
                 hint="coordinator, nodes and clients need the same secret (--token-file); then run "

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from pathlib import Path
 from typing import BinaryIO
@@ -76,7 +77,7 @@ def digest_of(scenario: Scenario) -> str:
     return hashlib.sha256(msgspec.json.encode(scenario)).hexdigest()[:DIGEST_DIGITS]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Grid:
     """What to play: every scheduler in every world."""
 
@@ -101,9 +102,9 @@ class Grid:
                     hint="give each its own `name`; their figures would be mixed",
                 )
 
-    @property
+    @cached_property
     def code(self) -> str:
-        """The digest of what plays it."""
+        """The digest of what plays it, as it was when it was first asked for."""
         return sources_digest(self.own)
 
     def keys(self, scenario: Scenario, seed: int, traces: str) -> dict[str, SessionKey]:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from smart_client.simulator.report import Cell, interval_text, remarks_on
+from smart_client.simulator.report import Cell, interval_text, multiple_text, remarks_on
 
 WIDTH, LEFT, RIGHT, TOP = 860, 170, 60, 34
 LINE, GAP = 22, 34
@@ -96,8 +96,7 @@ def _dots(cell: Cell, y: float, x_of: Callable[[float], float]) -> list[str]:
         f'<line class="{kind}" x1="{low:.1f}" y1="{middle}" x2="{high:.1f}" y2="{middle}" '
         'stroke-width="2"/>',
         f'<circle class="{kind}" cx="{at:.1f}" cy="{middle}" r="4.5"/>',
-        f'<text x="{max(high, at) + 8:.1f}" y="{middle + 4:.0f}">'
-        f"{'≥ ' if cell.unfinished else ''}{cell.ratio:.2f}</text>",
+        f'<text x="{max(high, at) + 8:.1f}" y="{middle + 4:.0f}">{multiple_text(cell)}</text>',
     ]
 
 
@@ -152,9 +151,8 @@ def cell_texts(cell: Cell) -> list[str]:
     return [
         cell.scheduler,
         str(cell.sessions),
-        ("≥ " if cell.unfinished else "") + f"{cell.ratio:.2f}" if known else "-",
-        interval_text(cell.ratio_low, cell.ratio_high, ".2f").strip(" []").replace(",", " ..")
-        or "-",
+        multiple_text(cell),
+        "-" if math.isnan(cell.ratio_low) else f"{cell.ratio_low:.2f} .. {cell.ratio_high:.2f}",
         f"{cell.ratio_median:.2f}" if known else "-",
         "-"
         if math.isnan(cell.saved)

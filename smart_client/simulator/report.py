@@ -55,11 +55,14 @@ def cells_of(records: Iterable[SessionRecord], *, reference: str = "") -> list[C
 
 def ratio_text(cell: Cell) -> str:
     """Return the multiple of the optimum with its interval, as far as they are known."""
+    return multiple_text(cell) + interval_text(cell.ratio_low, cell.ratio_high, ".2f")
+
+
+def multiple_text(cell: Cell) -> str:
+    """Return the multiple of the optimum; of sessions that were cut off it is so much at least."""
     if math.isnan(cell.ratio):
         return "-"
-    least = "≥ " if cell.unfinished else ""
-    interval = interval_text(cell.ratio_low, cell.ratio_high, ".2f")
-    return f"{least}{cell.ratio:.2f}{interval}"
+    return f"{'≥ ' if cell.unfinished else ''}{cell.ratio:.2f}"
 
 
 def interval_text(low: float, high: float, form: str) -> str:

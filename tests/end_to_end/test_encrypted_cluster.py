@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from support.certificates import make_certificate
-from support.real_cluster import COMMAND_TIMEOUT_S, Done, clean_environment
+from support.real_cluster import Done, clean_environment, run
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
@@ -81,16 +81,7 @@ class EncryptedCluster:
         return clean | ({"SSL_CERT_FILE": str(self.certificate)} if trusts else {})
 
     def run(self, module: str, *words: str, trusts: bool = True) -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            env=self.environment(trusts=trusts),
-            check=False,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        return run(module, *words, env=self.environment(trusts=trusts))
 
     def client(self, *words: str, trusts: bool = True) -> Done:
         where = ("--coordinator", self.url, "--token-file", str(self.token))

@@ -116,6 +116,17 @@ def test_mpv_plays_and_seeks(url: str, tmp_path: Path) -> None:
 
 @needs_mpv
 @pytest.mark.player
+def test_of_a_film_that_is_left_early_only_what_was_shown_counts(
+    cluster: RealCluster, url: str
+) -> None:
+    command = "mpv --no-config --vo=null --ao=null --really-quiet --start=5 --length=3 {url}"
+    done = cluster.client("play", "clip", "--player", command, "--json")
+    assert done.code == 0, done
+    assert 2.0 <= done.json["session"]["played_s"] <= 4.0, "of the twelve of the clip"
+
+
+@needs_mpv
+@pytest.mark.player
 def test_play_opens_mpv_by_itself_and_ends_with_it(cluster: RealCluster, url: str) -> None:
     command = "mpv --no-config --vo=null --ao=null --really-quiet --speed=4 {url}"
     done = cluster.client("play", "clip", "--player", command, "--json")

@@ -104,16 +104,20 @@ def clean_environment(home: Path | None = None) -> dict[str, str]:
 
 
 def run(
-    module: str, *words: str, timeout_s: float = COMMAND_TIMEOUT_S, home: Path | None = None
+    module: str,
+    *words: str,
+    timeout_s: float = COMMAND_TIMEOUT_S,
+    home: Path | None = None,
+    env: dict[str, str] | None = None,
 ) -> Done:
-    """Run one of our commands as a user would, with nothing of ours in its environment."""
+    """Run one of our commands as a user would; without ``env`` nothing of ours is in it."""
     done = subprocess.run(
         [sys.executable, "-m", module, *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=timeout_s,
-        env=clean_environment(home),
+        env=clean_environment(home) if env is None else env,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr)

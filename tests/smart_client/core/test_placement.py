@@ -18,7 +18,7 @@ from smart_client.core.replay import new_session, replay
 from smart_client.core.schedulers import SCHEDULERS
 from smart_client.core.state import SessionConfig
 from smart_client.dashboard import EventLog
-from smart_client.diagnosis import why_it_waits
+from smart_client.diagnosis import fragment_states, why_it_waits
 from smart_client.errors import FragmentsLost
 from smart_client.placing import CHUNKS_AT_ONCE, placement_events
 from smart_client.recording import Recording
@@ -328,3 +328,14 @@ def test_a_long_answer_comes_in_parts_and_ends_once() -> None:
     assert [len(event.chunks) for event in told] == [CHUNKS_AT_ONCE, CHUNKS_AT_ONCE, 1]
     assert [event.more for event in told] == [True, True, False]
     assert placement_events(chunks, chunks, ("node-0",)) == [events.PlacementKnown((), ("node-0",))]
+
+
+def test_what_came_of_a_silent_node_is_said_with_its_silence() -> None:
+    chunks = chunk_records(1)
+    state = engine_for(chunks, FIVE).session.state
+    silent = state.nodes[2]
+    silent.suspect(0.0)
+    told = fragment_states(state, state.chunks[0], {2: "unreachable: not trusted", 1: "old"})
+    assert str(told[silent.id]).startswith("no answer for")
+    assert str(told[silent.id]).endswith("(unreachable: not trusted)")
+    assert all(text == "ok" for node, text in told.items() if node != silent.id)

@@ -12,23 +12,7 @@ from smart_client.lab.worlds import LIMIT_EXTRA_S, LIMIT_FACTOR, limited, shorte
 from smart_client.simulator.scenarios import load_scenario
 from smart_client.simulator.simulate import Outcome
 from support.lab_worlds import lab_node, lab_world
-
-
-def outcome(startup_s: float, stalled_s: float, *, ended: bool = True) -> Outcome:
-    return Outcome(
-        ended=ended,
-        startup_s=startup_s,
-        stalls=0,
-        stalled_s=stalled_s,
-        waiting_s=startup_s + stalled_s,
-        extra_share=0.01,
-        footer_share=0.0,
-        delivered_bytes=1,
-        node_bytes=(1,),
-        pieces=1,
-        takeovers=0,
-        reissues=0,
-    )
+from support.outcomes import outcome
 
 
 def pair(seed: int, scheduler: str, simulated: Outcome, measured: Outcome) -> PairedSession:

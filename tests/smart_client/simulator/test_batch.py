@@ -20,9 +20,10 @@ from smart_client.simulator.batch import (
 from smart_client.simulator.report import cells_of, ratio_text, remarks_on
 from smart_client.simulator.scenario import Scenario
 from smart_client.simulator.scenarios import load_scenario
-from smart_client.simulator.simulate import Outcome, simulate
+from smart_client.simulator.simulate import simulate
 from smart_client.simulator.synthetic import synthetic_library
 from smart_client.simulator.world import make_world
+from support.outcomes import outcome
 
 LIBRARY = synthetic_library()
 
@@ -128,20 +129,6 @@ def test_a_cell_has_the_ratio_to_the_optimum_and_its_interval(tmp_path, whole: b
 
 
 def record(seed: int, waiting_s: float, *, scheduler: str = "smart", ended: bool = True, **more):
-    outcome = Outcome(
-        ended=ended,
-        startup_s=waiting_s,
-        stalls=0,
-        stalled_s=0.0,
-        waiting_s=waiting_s,
-        extra_share=0.0,
-        footer_share=0.0,
-        delivered_bytes=1,
-        node_bytes=(1,),
-        pieces=1,
-        takeovers=0,
-        reissues=0,
-    )
     return SessionRecord(
         scenario="made",
         scenario_digest="d",
@@ -152,7 +139,7 @@ def record(seed: int, waiting_s: float, *, scheduler: str = "smart", ended: bool
         traces="t",
         played_s=30.0,
         optimum_s=more.get("optimum_s", 2.0),
-        outcome=outcome,
+        outcome=outcome(waiting_s, ended=ended, extra_share=0.0),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from redundancy.popularity import Popularity
 from smart_client import wire
-from smart_client.errors import Conflict
+from smart_client.errors import Conflict, NodeRefused
 from storage_server.catalogue.memory import MemoryCatalogue
 from storage_server.coordinator.keeper.advice import BUDGET_KEY, Spent
 from storage_server.coordinator.keeper.lease import Lease
@@ -86,6 +86,22 @@ def test_a_dead_node_whose_fragments_cannot_be_made_is_not_removed(tmp_path):
         assert "0 of its fragments can be read" in status.stuck[0]
 
     in_a_kept_cluster(tmp_path, use, nodes=3)
+
+
+def test_the_removal_of_a_node_that_died_this_moment_says_to_try_again(tmp_path):
+    """It is thought to be up, so what it holds is to be copied from it."""
+
+    async def use(made: Cluster):
+        await store_video(made)
+        holder = (await made.client.manifest("kino")).chunks[0].fragments[0].node
+        await made.stop(holder)
+        with pytest.raises(NodeRefused, match=f"node {holder} has stopped answering") as caught:
+            await made.client.remove_node(holder)
+        assert caught.value.code == "MOVE_FAILED"
+        assert "again in some seconds" in caught.value.hint
+        assert await read_back(made) == content("kino", 3)
+
+    in_a_kept_cluster(tmp_path, use)
 
 
 def test_fragments_that_vanish_or_rot_on_a_live_node_are_made_again_there(tmp_path):
