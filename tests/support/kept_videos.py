@@ -1,5 +1,6 @@
 """Videos with real fragments in a running cluster, and reading them back by their manifest."""
 
+import dataclasses
 import hashlib
 import random
 
@@ -13,15 +14,17 @@ from smart_client import wire
 from storage_server.coordinator.keeper.limits import KeeperLimits
 from support.running_cluster import Cluster
 
-# No waiting for anything: a test says when the keeper looks.
+# No waiting for anything but uploads: what they have not recorded yet would be collected.
 AT_ONCE = KeeperLimits(
     settle_s=0.0,
     drop_after_s=0.0,
-    orphan_after_s=0.0,
     bad_every_s=0.0,
     round_every_s=3600.0,
     balance_every_s=float("inf"),
 )
+
+# Where nobody uploads.
+COLLECTING = dataclasses.replace(AT_ONCE, orphan_after_s=0.0)
 
 CHUNK = 50_000
 

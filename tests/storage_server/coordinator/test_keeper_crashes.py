@@ -26,7 +26,7 @@ from storage_server.node.service import RunningNode, running_node
 from storage_server.node.store import Delete
 from support.coded_chunks import VIDEO_ID, chunk_bytes, put_of
 from support.faulty_catalogue import FaultyCatalogue
-from support.kept_videos import AT_ONCE
+from support.kept_videos import COLLECTING
 
 pytestmark = pytest.mark.real
 
@@ -125,7 +125,7 @@ def first_entries(nodes: Sequence[RunningNode]) -> list[Entry]:
 
 
 async def awaken(catalogue: FaultyCatalogue, nodes: Sequence[RunningNode]) -> Coordinator:
-    coordinator = Coordinator(catalogue, keeper=AT_ONCE)
+    coordinator = Coordinator(catalogue, keeper=COLLECTING)
     await coordinator.load()
     for node in nodes:
         with contextlib.suppress(NodeRemoved):
