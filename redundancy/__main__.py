@@ -1,7 +1,14 @@
-"""``python -m redundancy``."""
+"""Where the command ``redundancy`` begins, also as ``python -m redundancy``."""
 
 import sys
 
-from redundancy.cli import main
+from redundancy.begin import begin
 
-sys.exit(main())
+
+def main() -> int:
+    """Run the command and return its exit code."""
+    return begin("redundancy.cli")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,8 +1,14 @@
-"""``python -m storage_server``."""
+"""Where the command ``storage-server`` begins, also as ``python -m storage_server``."""
 
 import sys
 
-from storage_server.cli import main
+from redundancy.begin import begin
+
+
+def main() -> int:
+    """Run the command and return its exit code."""
+    return begin("storage_server.cli")
+
 
 if __name__ == "__main__":
     sys.exit(main())
