@@ -14,5 +14,5 @@ def begin(module: str) -> int:
     try:
         return int(import_module(module).main())
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        sys.stderr.write("interrupted\n")
         return ExitCode.INTERRUPTED

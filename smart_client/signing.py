@@ -44,6 +44,9 @@ _LINE = re.compile(
 
 _PURPOSE = b"evenflow-grant:"
 
+# Enough to tell two keys apart, and nothing to find a secret of 32 characters by.
+_PRINT_BYTES = 6
+
 
 class GrantRefused(AccessDenied):
     """A grant is missing, not well-formed, not signed by a live key, or of something else."""
@@ -146,6 +149,16 @@ class ReadKeys:
                 )
             secrets.append((found[1], found[2].encode("ascii")))
         return cls(tuple(secrets))
+
+    @property
+    def prints(self) -> tuple[str, ...]:
+        """What may be told of the keys, so that two machines can see whether theirs are the same.
+
+        ``id:`` and 12 hex digits of a MAC of nothing, for each.
+        """
+        return tuple(
+            f"{key_id}:{_mac(secret, '')[:_PRINT_BYTES].hex()}" for key_id, secret in self.secrets
+        )
 
     def sign(self, scope: Scope, expires_s: int) -> Grant:
         """Return a grant by the first key, good until ``expires_s`` in Unix seconds."""

@@ -204,6 +204,7 @@ class Heartbeat(_Base, frozen=True, kw_only=True):
     requests_in_flight: Count = 0
     status: str = "ok"  # ok, warn, full, read-only
     reason: str = ""  # why it is not ok; older nodes do not say
+    read_keys: tuple[str, ...] | None = None  # their prints (``signing``); None: it does not say
 
 
 class NodeStatus(_Base, frozen=True, kw_only=True):
@@ -391,8 +392,7 @@ def decode(data: bytes | str, record: type[Record]) -> Record:
     try:
         return msgspec.json.decode(data, type=record)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        name = getattr(record, "__name__", str(record))
-        raise InvalidRequest(f"not a valid {name}: {error}") from error
+        raise InvalidRequest(f"not a valid {record.__name__}: {error}") from error
 
 
 def encode(record: object) -> bytes:

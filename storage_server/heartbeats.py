@@ -115,4 +115,5 @@ def beat_of(facts: HeartbeatFacts) -> wire.Heartbeat:
         requests_in_flight=facts.load,
         status=facts.status,
         reason=facts.reason,
+        read_keys=facts.read_keys,
     )

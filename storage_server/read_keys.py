@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from redundancy.errors import ConfigError
@@ -77,6 +77,25 @@ class ReadGrants:
     ) -> None:
         self._file = file
         self._wall_clock = wall_clock
+
+    def trouble_with(self, prints: Sequence[str] | None) -> str:
+        """Return why readers sent by these grants get nothing from a node; empty: they do.
+
+        Args:
+            prints: of the node's keys, see ``ReadKeys.prints``; None: it does not say.
+        """
+        if not prints:
+            return ""
+        if self._file is None:
+            return "it gives fragments by read keys only, and this coordinator has none"
+        # Grants of two days carry the key before this one, so the newest alone must be known there.
+        if self._file.keys.prints[0] in prints:
+            return ""
+        return "it has other read keys than this coordinator, and refuses its readers"
+
+    def is_open(self, prints: Sequence[str] | None) -> bool:
+        """Whether a node gives to anybody what readers of this coordinator need a grant for."""
+        return self._file is not None and prints is not None and not prints
 
     def for_video(self, video_id: str) -> str:
         """Return a grant for all of a video, good for ``VIDEO_GRANT_S`` at least."""

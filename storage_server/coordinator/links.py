@@ -180,6 +180,7 @@ def _as_heartbeat(record: wire.NodeRecord, health: Mapping[str, Any]) -> wire.He
                 "fragments": health.get("fragments", 0),
                 "status": health.get("status", "ok"),
                 "reason": health.get("reason", ""),
+                "read_keys": health.get("read_keys"),
             }
         ),
         wire.Heartbeat,

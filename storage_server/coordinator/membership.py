@@ -138,7 +138,7 @@ class Membership:
             )
         self._require_same_store(said.node, said.store, holds_fragments)
         await self._record(_record_of(said))
-        self._said[said.node] = said
+        self._said[said.node] = self.troubles.heard(said)
         self.hear(said.node)
 
     async def add(self, record: wire.NodeRecord, holds_fragments: bool) -> None:

@@ -89,6 +89,7 @@ class Coordinator:
             self.registers, self.library, self.members, views=self.views, trash=self.trash
         )
         self.videos.grants = self.links.grants
+        self.members.troubles.grants = self.links.grants
         self.uploads = Uploads(
             self.registers,
             self.videos,

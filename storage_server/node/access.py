@@ -35,6 +35,11 @@ class Guard:
         self._read_keys = KeyFile(config.read_keys) if config.read_keys is not None else None
         self._wall_clock = wall_clock
 
+    @property
+    def read_key_prints(self) -> tuple[str, ...]:
+        """What may be told of the read keys; empty where reading needs none."""
+        return self._read_keys.keys.prints if self._read_keys is not None else ()
+
     def check(self, access: Access, request: web.BaseRequest) -> None:
         """Return if the request may go on. Raises: HttpProblem 401 or 403.
 

@@ -68,15 +68,15 @@ class NodeApp:
 
     def __init__(self, node: NodeState) -> None:
         self._node = node
-        self._guard = Guard(node.config)
-        self._chunks = ChunkHandlers(node, self._guard)
-        self.plain_puts = PlainPuts(node, self._guard, self._chunks.hashers, CHUNK_ROUTE)
+        self.guard = Guard(node.config)
+        self._chunks = ChunkHandlers(node, self.guard)
+        self.plain_puts = PlainPuts(node, self.guard, self._chunks.hashers, CHUNK_ROUTE)
         pull = _Route("/v1/pull", {"POST": (Access.WRITE, _LateHandler(_load_pull, node))})
         rebuild = _Route("/v1/rebuild", {"POST": (Access.WRITE, _LateHandler(_load_rebuild, node))})
         self._paxos = PaxosHandler(node)
         paxos = _Route("/v1/paxos", {"POST": (Access.WRITE, self._paxos.answer)})
         self._routes = {
-            **_make_routes(self._chunks, ReportHandlers(node, self._guard)),
+            **_make_routes(self._chunks, ReportHandlers(node, self.guard)),
             pull.name: pull,
             rebuild.name: rebuild,
             paxos.name: paxos,
@@ -123,7 +123,7 @@ class NodeApp:
         if header_bytes > HEADER_BYTES_MAX:
             raise HttpProblem(431, "HEADER_TOO_LARGE", "at most 8 KiB of header", closes=True)
         access, handler = route.methods[request.method]
-        self._guard.check(access, request)
+        self.guard.check(access, request)
         if not route.is_shaped:
             return await handler(request)
         await self._node.pacer.wait_for_first_byte()

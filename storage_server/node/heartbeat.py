@@ -29,6 +29,7 @@ class HeartbeatFacts:
     status: str  # ok, warn, full or read-only
     uptime_s: float
     reason: str = ""  # why the status is not ok
+    read_keys: tuple[str, ...] = ()  # their prints; none: whoever knows a key may read
 
 
 Heartbeat = Callable[[HeartbeatFacts], Awaitable[None]]

@@ -78,6 +78,7 @@ class ReportHandlers:
                 "bad": len(node.store.bad()),
                 "read_only_reason": facts.read_only_reason,
                 "reason": facts.reason,
+                "read_keys": self._guard.read_key_prints,
                 "uptime_s": round(node.clock() - node.started_s, 3),
                 "version": __version__,
             }

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from smart_client.accepting import close_server
 from storage_server.listening import address_errors, bound_socket, url_of
+from storage_server.node.access import Guard
 from storage_server.node.app import CHUNK_ROUTE, NodeApp
 from storage_server.node.caretaker import Caretaker
 from storage_server.node.config import NodeConfig, NodeLimits
@@ -51,6 +52,7 @@ class RunningNode:
     node_id: str
     url: str
     node: NodeState
+    guard: Guard
 
     def facts(self) -> HeartbeatFacts:
         """Return what a heartbeat says."""
@@ -68,6 +70,7 @@ class RunningNode:
             load=node.load,
             status=facts.status,
             reason=facts.reason,
+            read_keys=self.guard.read_key_prints,
             uptime_s=node.clock() - node.started_s,
         )
 
@@ -110,7 +113,7 @@ async def running_node(
         url = url_of(bound, is_encrypted=certificate is not None)
         if certificate is not None:
             await stack.enter_async_context(certificate.kept_current())
-        running = RunningNode(node.identity.node_id, url, node)
+        running = RunningNode(node.identity.node_id, url, node, app.guard)
         if heartbeat is not None:
             beating = asyncio.create_task(beat_for_ever(heartbeat, running.facts))
             stack.push_async_callback(_cancel, beating)

@@ -18,7 +18,7 @@ from smart_client.spool import Spool
 from smart_client.transport.coordinator import CoordinatorClient
 from storage_server import read_keys
 from support.kept_videos import AT_ONCE, content, is_whole, keep, store_video
-from support.running_cluster import Cluster, cluster, eventually
+from support.running_cluster import Cluster, cluster, eventually, in_a_cluster
 
 pytestmark = pytest.mark.real
 
@@ -210,3 +210,48 @@ def test_a_long_play_gets_a_newer_grant_though_a_coordinator_is_away_for_a_while
         assert len(asked) == 3  # the newer one is good for a day: nobody is asked again
 
     in_a_signed_cluster(tmp_path, use)
+
+
+def test_a_node_with_other_keys_is_cut_off_and_one_without_any_is_told_of(tmp_path):
+    """All are in the same cluster by the same token: nothing else tells."""
+
+    async def use(made: Cluster):
+        made.read_keys = write_keys(tmp_path / "other-keys", "b")
+        await made.start_node("stranger")
+        made.read_keys = None
+        await made.start_node("open")
+        await made.start_node("unheard", beats=False)
+        node = made.nodes["unheard"]
+        await made.client.add_node(wire.NodeRecord(id="unheard", urls=(node.url,)))
+        await made.wait_until_up("stranger", "open", "unheard")
+        told = {each.record.id: (each.status, each.reason) for each in await made.client.nodes()}
+        assert told["node-1"] == ("ok", "")
+        assert told["stranger"][0] == "cut off"
+        assert "other read keys than this coordinator" in told["stranger"][1]
+        for name in ("open", "unheard"):
+            assert told[name][0] == "warn"
+            assert "it has no --read-keys" in told[name][1]
+        # Keys are exchanged one by one: as long as both are known, nobody is refused.
+        write_keys(tmp_path / "other-keys", "b", "a")
+
+        async def is_well() -> bool:
+            (found,) = (e for e in await made.client.nodes() if e.record.id == "stranger")
+            return found.status == "ok"
+
+        await eventually(is_well)
+
+    in_a_signed_cluster(tmp_path, use, nodes=1)
+
+
+def test_a_node_with_keys_is_cut_off_from_a_coordinator_without(tmp_path):
+    async def use(made: Cluster):
+        made.read_keys = write_keys(tmp_path / "keys", "a")
+        await made.start_node("node-1")
+        await made.wait_until_up("node-1")
+        (told,) = await made.client.nodes()
+        assert (told.status, told.reason) == (
+            "cut off",
+            "it gives fragments by read keys only, and this coordinator has none",
+        )
+
+    in_a_cluster(tmp_path, use, 0, token=TOKEN)

@@ -1,0 +1,47 @@
+"""Fragments that no record names: they stay for the time of grace, and go after it."""
+
+import hashlib
+
+import pytest
+
+from smart_client import wire
+from support.kept_videos import AT_ONCE, COLLECTING, is_whole, store_video
+from support.running_cluster import Cluster, in_a_cluster, keys_on
+
+pytestmark = pytest.mark.real
+
+
+def test_what_no_record_names_is_collected_after_a_second_look_and_nothing_else(tmp_path):
+    async def use(made: Cluster):
+        await store_video(made)
+        stray = b"stray fragment" * 10
+        async with made.link() as http:
+            key = hashlib.sha256(stray).hexdigest()
+            url = f"{made.nodes['node-1'].url}/v1/chunks/{key}"
+            assert (await http.put(url, content=stray)).status_code == 201
+        keeper = made.coordinator.keeper
+        keeper.audit._limits = COLLECTING
+        await keeper.round(audits=True)
+        assert keeper.status().collected == 1
+        assert key not in await keys_on(made, "node-1")
+        assert await is_whole(made)
+
+    in_a_cluster(tmp_path, use, 5, keeper=AT_ONCE)
+
+
+def test_a_stray_fragment_stays_for_the_time_of_grace(tmp_path):
+    async def use(made: Cluster):
+        keeper = made.coordinator.keeper
+        assert keeper.limits.orphan_after_s == 24 * 3600
+        await store_video(made)
+        video = await made.client.video("kino")
+        for key, _ in made.coordinator.library.groups_of(video.id):
+            stored = await made.coordinator.registers.get(key, wire.GroupRecord)
+            await made.coordinator.registers.write(key, None, stored.version)
+            made.coordinator.library.drop_group(key)
+        held = [await keys_on(made, name) for name in made.nodes]
+        await keeper.round(audits=True)
+        await keeper.round(audits=True)
+        assert held == [await keys_on(made, name) for name in made.nodes]
+
+    in_a_cluster(tmp_path, use, 5, keeper=AT_ONCE)
