@@ -57,7 +57,7 @@ def drain_node(args: argparse.Namespace, terminal: Terminal) -> int:
     terminal.note(_plan_text(planned))
     if args.watch:
         _watch(args, terminal, lambda client: client.plan_node(args.name))
-    done = "is empty" if args.watch else "is being emptied, and takes nothing new"
+    done = "holds nothing that videos need" if args.watch else "is being emptied, and takes nothing new"
     hint = f"to take it back: storage-server admin node add {args.name} URL"
     terminal.result(
         {"plan": msgspec.to_builtins(planned), "done": args.watch},
@@ -152,11 +152,12 @@ def _upkeep(
         async with CoordinatorClient(
             config.coordinators, token=config.token, timeout_s=24 * 3600.0
         ) as client:
+            before = (await client.keeper()).received_bytes
             ordered = asyncio.ensure_future(order(client))
             while not ordered.done():
                 await asyncio.wait({ordered}, timeout=_LOOK_EVERY_S)
                 if not ordered.done():
-                    terminal.note(_progress(await client.keeper(), planned))
+                    terminal.note(_progress(await client.keeper(), before, planned))
             return await ordered
 
     return _tell(asyncio.run(order_and_watch()), terminal)
@@ -173,10 +174,11 @@ def _watch(
         time.sleep(_LOOK_EVERY_S)
 
 
-def _progress(status: wire.KeeperStatus, planned: NodePlan) -> str:
+def _progress(status: wire.KeeperStatus, before: int, planned: NodePlan) -> str:
+    """Return how far it is; ``before``: bytes moved when it was ordered."""
     share = f" of about {size_text(planned.bytes)}" if planned.bytes else ""
     left = f"{status.groups_left} groups to do"
-    return f"{left}; {size_text(status.received_bytes)}{share} moved since the start"
+    return f"{left}; {size_text(max(0, status.received_bytes - before))}{share} moved"
 
 
 def _plan_text(planned: NodePlan) -> str:
