@@ -1,5 +1,6 @@
 """Why a chunk cannot be read now: which of its fragments are where, and in what state."""
 
+import shlex
 from collections.abc import Mapping
 
 from redundancy.errors import EvenflowError
@@ -31,7 +32,8 @@ def why_it_waits(
     if usable < chunk.k and (gave_up_after_s is not None or index not in state.stale):
         return FragmentsLost(
             f"cannot read '{name}': chunk {index} has {usable} of the {chunk.k} fragments it needs",
-            hint=f"bring the missing nodes back; see `smart-client info {name} --chunks`",
+            hint="bring the missing nodes back; see "
+            f"`smart-client info {shlex.quote(name)} --chunks`",
             detail=detail,
         )
     if gave_up_after_s is None:

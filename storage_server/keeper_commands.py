@@ -57,7 +57,11 @@ def drain_node(args: argparse.Namespace, terminal: Terminal) -> int:
     terminal.note(_plan_text(planned))
     if args.watch:
         _watch(args, terminal, lambda client: client.plan_node(args.name))
-    done = "holds nothing that videos need" if args.watch else "is being emptied, and takes nothing new"
+    done = (
+        "holds nothing that videos need"
+        if args.watch
+        else "is being emptied, and takes nothing new"
+    )
     hint = f"to take it back: storage-server admin node add {args.name} URL"
     terminal.result(
         {"plan": msgspec.to_builtins(planned), "done": args.watch},

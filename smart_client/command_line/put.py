@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -60,13 +61,21 @@ def put(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _files(args: argparse.Namespace) -> list[tuple[Path, str]]:
     """Return every file with its name; what is wrong with any is told before one is sent."""
-    found = []
+    found: list[tuple[Path, str]] = []
     for path in map(Path, args.files):
         if not path.exists():
             raise FileMissing(f"no such file: {path}", hint="check the path")
         if not path.is_file():
             raise FileProblem(f"{path} is not a regular file", hint="name a video file")
-        found.append((path, check_name(args.name or path.stem)))
+        name = check_name(args.name or path.stem)
+        for other, taken in found:
+            if taken == name and not other.samefile(path):
+                raise UsageError(
+                    f"{other} and {path} would both be stored as '{name}'",
+                    hint=f"store one of them apart: smart-client put {shlex.quote(str(path))} "
+                    "--name OTHER",
+                )
+        found.append((path, name))
     return found
 
 
@@ -262,8 +271,9 @@ def _stored_text(stored: Stored) -> str:
             "but with less to spare until the coordinator has made the rest\n"
             "  see: smart-client status"
         )
+    word = shlex.quote(video.name)
     if video.media.video_codec or video.media.audio_codec or not can_probe():
-        lines.append(f"  play it: smart-client play {video.name}")
+        lines.append(f"  play it: smart-client play {word}")
     else:
-        lines.append(f"  no playable stream found in it; smart-client get {video.name} returns it")
+        lines.append(f"  no playable stream found in it; smart-client get {word} returns it")
     return "\n".join(lines)

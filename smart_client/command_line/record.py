@@ -1,6 +1,7 @@
 """``--record``: the session of a command is written down while it runs."""
 
 import asyncio
+import shlex
 from pathlib import Path
 from types import TracebackType
 
@@ -34,7 +35,7 @@ class RecordOption:
         if problem is not None:
             terminal.note(f"warning: the recording is not whole: {problem.message}")
             return ExitCode.PARTIAL
-        terminal.note(f"recorded: smart-client explain {self.path}")
+        terminal.note(f"recorded: smart-client explain {shlex.quote(str(self.path))}")
         return ExitCode.OK
 
 

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import hashlib
 import os
+import shlex
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -108,7 +109,8 @@ def cat(args: argparse.Namespace, terminal: Terminal) -> int:
     """Write a video, or a range of it, to standard output."""
     if sys.stdout.isatty():
         raise UsageError(
-            "a video on a terminal is noise", hint=f"smart-client cat {args.video} | mpv -"
+            "a video on a terminal is noise",
+            hint=f"smart-client cat {shlex.quote(args.video)} | mpv -",
         )
     record = RecordOption(args.record)
     asked = Asked(args.video, args.rendition)

@@ -7,6 +7,7 @@ video can be played already.
 
 import asyncio
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ class Uploader:
                 name = source.video.name
                 raise Conflict(
                     f"an unfinished upload of another file is named '{name}'",
-                    hint=f"smart-client rm {name}, or choose another --name",
+                    hint=f"smart-client rm {shlex.quote(name)}, or choose another --name",
                 )
         self._runner.progress.durable_bytes += sum(source.cuts[n].size for n in numbers)
         return True

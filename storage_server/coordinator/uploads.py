@@ -7,6 +7,7 @@ unfinished upload that can be taken up again or deleted.
 """
 
 import asyncio
+import shlex
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -298,7 +299,7 @@ class Uploads:
         if unused := sorted({each.key for each in everything} - expected):
             raise InvalidRequest(
                 f"'{ready.name}' has groups of a rendition that is not committed",
-                hint=f"delete it and upload it again: smart-client rm '{ready.name}'",
+                hint=f"delete it and upload it again: smart-client rm {shlex.quote(ready.name)}",
                 detail={"groups": unused[:8]},
             )
 
@@ -308,19 +309,20 @@ def _resumed(there: wire.VideoRecord, wish: wire.CreateVideo) -> wire.VideoRecor
     if there.state == "ready":
         raise NameTaken(
             f"video '{wish.name}' exists already",
-            hint=f"choose another --name, or delete it: smart-client rm '{wish.name}'",
+            hint=f"choose another --name, or delete it: smart-client rm {shlex.quote(wish.name)}",
         )
     if there.size != wish.size:
         raise NameTaken(
             f"an unfinished upload of {there.size} bytes has the name '{wish.name}'; this one has "
             f"{wish.size}",
-            hint=f"finish that one, or delete it: smart-client rm '{wish.name}'",
+            hint=f"finish that one, or delete it: smart-client rm {shlex.quote(wish.name)}",
         )
     layout = str(there.layout.to_layout())
     if wish.redundancy not in (AUTO, layout):
         raise NameTaken(
             f"an unfinished upload of '{wish.name}' is stored as {layout}, not {wish.redundancy}",
-            hint=f"go on without --redundancy, or delete it: smart-client rm '{wish.name}'",
+            hint="go on without --redundancy, or delete it: "
+            f"smart-client rm {shlex.quote(wish.name)}",
         )
     return there
 
