@@ -14,13 +14,14 @@ from redundancy.completion import add_completion
 from redundancy.errors import ExitCode, UsageError
 from redundancy.policy_options import add_policy_commands
 from redundancy.quantities import parse_size, size_text
-from redundancy.terminal import Terminal, add_command, run, top_parser
+from redundancy.terminal import EXIT_CODES, Terminal, add_command, run, top_parser
 
 if TYPE_CHECKING:
     from redundancy.files import FileHealth
     from redundancy.fragment_set import FragmentSet
 
-_EXAMPLES = """\
+_EXAMPLES = (
+    """\
 examples:
   redundancy encode movie.mp4 -k 3 -n 5 -o fragments   any 3 of 5 files bring it back
   redundancy verify fragments                          what is left, and what to do next
@@ -30,7 +31,10 @@ examples:
   redundancy plan --nodes 12 --zones 4                 which code so many nodes should hold
   redundancy durability rs:6+3 rep:3                   how likely each is lost in a year
   redundancy simulate                                  policies compared over years
+
 """
+    + EXIT_CODES
+)
 
 _ENCODE_EXAMPLES = """\
 examples:

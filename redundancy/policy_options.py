@@ -128,10 +128,13 @@ def _add_recommend(commands: "argparse._SubParsersAction[CommandParser]") -> Non
     recommend.add_argument(
         "--views-per-week", type=float, default=0.0, metavar="X", help="lately (default 0)"
     )
-    recommend.add_argument("--layout", help="what it has, as in rs:3+2; none: it is new")
+    recommend.add_argument("--layout", help="what it has, as in rs:3+2 (left out: it is new)")
     recommend.add_argument("--wish", metavar="LAYOUT", help="what its owner insists on")
     recommend.add_argument(
-        "--changed", type=hours, metavar="AGO", help="when it got its layout, as in 3d; none: long"
+        "--changed",
+        type=hours,
+        metavar="AGO",
+        help="when it got its layout, as in 3d (left out: long ago)",
     )
 
 
@@ -233,7 +236,11 @@ def _add_rates(parser: argparse.ArgumentParser) -> None:
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--nines", type=float, default=6.0, metavar="X", help="of a year (default %(default)s)"
+        "--nines",
+        type=float,
+        default=6.0,
+        metavar="X",
+        help="nines of a year's durability (default %(default)s)",
     )
     parser.add_argument(
         "--max-failed-reads",
@@ -250,10 +257,18 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         help="nodes, whichever, that may go without loss (default %(default)s)",
     )
     parser.add_argument(
-        "--hot", type=float, default=40.0, metavar="X", help="views a week from which a video is"
+        "--hot",
+        type=float,
+        default=40.0,
+        metavar="X",
+        help="views a week that make a video hot (default %(default)s)",
     )
     parser.add_argument(
-        "--cold", type=float, default=20.0, metavar="X", help="and up to which it is no longer"
+        "--cold",
+        type=float,
+        default=20.0,
+        metavar="X",
+        help="... and below which it no longer is (default %(default)s)",
     )
 
 

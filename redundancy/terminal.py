@@ -60,6 +60,13 @@ class Terminal:
             print(text, file=sys.stderr, flush=True)
 
 
+# What a script may go by; see ``ExitCode``. For the end of each command's ``--help``.
+EXIT_CODES = """\
+exit codes: 0 ok, 1 bug, 2 usage, 3 partial, 4 not found, 5 temporary, 6 unrecoverable,
+  7 integrity, 8 exists or changed meanwhile, 9 configuration, 10 quality threshold, 11 player,
+  130 interrupted
+"""
+
 Handler = Callable[[argparse.Namespace, Terminal], int]
 
 
@@ -80,6 +87,11 @@ class CommandParser(argparse.ArgumentParser):
             raise UsageError(f"unknown argument: {unknown[0]}", hint=hint)
         return namespace
 
+    def choices(self) -> list[str]:
+        """Return the commands that may follow this one."""
+        following = argparse._SubParsersAction
+        return [name for a in self._actions if isinstance(a, following) for name in a.choices]
+
     def _known_options(self) -> set[str]:
         found = set(self._option_string_actions)
         for action in self._actions:
@@ -95,15 +107,6 @@ def later(module: str, name: str) -> Handler:
     def handle(args: argparse.Namespace, terminal: Terminal) -> int:
         handler: Handler = getattr(import_module(module), name)
         return handler(args, terminal)
-
-    return handle
-
-
-def needs_more(command: str, choices: str) -> Handler:
-    """Return the handler of a command that is only the beginning of one."""
-
-    def handle(_: argparse.Namespace, __: Terminal) -> int:
-        raise UsageError(f"{command} needs a command: {choices}", hint=f"see `{command} --help`")
 
     return handle
 
@@ -158,6 +161,25 @@ def add_command(
     add_global_options(parser, top=False)
     parser.set_defaults(handler=handler)
     return parser
+
+
+def add_group(
+    commands: "argparse._SubParsersAction[CommandParser]",
+    name: str,
+    summary: str,
+    *,
+    epilog: str = "",
+) -> CommandParser:
+    """Add what is only the beginning of a command; alone it says how it may go on."""
+
+    def say_what_may_follow(_: argparse.Namespace, __: Terminal) -> int:
+        choices = ", ".join(group.choices())
+        raise UsageError(
+            f"{group.prog} needs a command: {choices}", hint=f"see `{group.prog} --help`"
+        )
+
+    group = add_command(commands, name, say_what_may_follow, summary, epilog=epilog)
+    return group
 
 
 def run(parser: CommandParser, argv: Sequence[str] | None = None) -> int:

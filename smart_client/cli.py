@@ -252,7 +252,11 @@ def _add_health_commands(commands: Commands) -> None:
         epilog=help_text.INIT,
     )
     for parser in (config, init):
-        parser.add_argument("--file", metavar="FILE", help="init: where (default: your own)")
+        parser.add_argument(
+            "--file",
+            metavar="FILE",
+            help="init: where to write it (default: ~/.config/smart-client/config.toml)",
+        )
         parser.add_argument("--force", action="store_true", help="init: replace what is there")
     for parser in (status, doctor, config, init):
         add_connection_options(parser, top=False)
@@ -301,7 +305,7 @@ def _add_compare(commands: Commands) -> None:
     compare.add_argument(
         "--layout",
         metavar="L[,L]",
-        help="rep3, 3of5, 4of6 or rs:K+M (default: the scenario's own, 3of5 in those that ship)",
+        help="rep3, 3of5, 4of6 or rs:K+M (default: the scenario's own)",
     )
     compare.add_argument("--runs", type=int, default=20, metavar="N", help="worlds (default 20)")
     compare.add_argument("--seed", type=int, default=0, metavar="S", help="the first world's seed")
@@ -309,7 +313,8 @@ def _add_compare(commands: Commands) -> None:
         "--schedulers",
         default="smart,vstack-score,round-robin",
         metavar="A,B",
-        help="by commas; simulated only: informed, ours told how every node fares now",
+        help="by commas, as `smart-client play --help` lists them; simulated only: informed, "
+        "ours told how every node fares now",
     )
     compare.add_argument(
         "--own",

@@ -2,7 +2,7 @@
 
 import argparse
 
-from redundancy.terminal import CommandParser, add_command, later, needs_more
+from redundancy.terminal import CommandParser, add_command, add_group, later
 from storage_server.catalogue_options import add_catalogue_commands
 from storage_server.config import add_admin_arguments
 
@@ -27,10 +27,9 @@ examples:
 def add_admin_commands(admin: CommandParser) -> None:
     """Add all of them."""
     commands = admin.add_subparsers(title="commands", metavar="COMMAND")
-    node = add_command(
+    node = add_group(
         commands,
         "node",
-        needs_more("storage-server admin node", "list, add, lost, drain, remove"),
         "The nodes of a cluster.",
     )
     actions = node.add_subparsers(title="commands", metavar="COMMAND")
@@ -103,10 +102,9 @@ def _add_upkeep_commands(commands: "argparse._SubParsersAction[CommandParser]") 
 
 
 def _add_keeper_commands(commands: "argparse._SubParsersAction[CommandParser]") -> None:
-    keeper = add_command(
+    keeper = add_group(
         commands,
         "keeper",
-        needs_more("storage-server admin keeper", "status, run"),
         "What repairs, moves, lays out anew and collects.",
     )
     actions = keeper.add_subparsers(title="commands", metavar="COMMAND")
@@ -122,10 +120,9 @@ def _add_keeper_commands(commands: "argparse._SubParsersAction[CommandParser]") 
         later("storage_server.keeper_commands", "keeper_run"),
         "Compare what all nodes hold with what they should, and mend it now.",
     )
-    video = add_command(
+    video = add_group(
         commands,
         "video",
-        needs_more("storage-server admin video", "layout"),
         "The videos of a cluster.",
     )
     layout = add_command(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from redundancy.terminal import CommandParser, add_command, later, needs_more
+from redundancy.terminal import CommandParser, add_command, add_group, later
 from storage_server.config import add_admin_arguments
 
 CATALOGUE_EXAMPLES = """\
@@ -23,10 +23,9 @@ has something else, or the source is in use
 
 def add_catalogue_commands(commands: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add them to ``admin``."""
-    catalogue = add_command(
+    catalogue = add_group(
         commands,
         "catalogue",
-        needs_more("storage-server admin catalogue", "copy, members"),
         "Where the catalogue is: move it elsewhere, or change who keeps it.",
         epilog=CATALOGUE_EXAMPLES,
     )
@@ -46,10 +45,9 @@ def add_catalogue_commands(commands: "argparse._SubParsersAction[CommandParser]"
 
 
 def _add_member_commands(actions: "argparse._SubParsersAction[CommandParser]") -> None:
-    members = add_command(
+    members = add_group(
         actions,
         "members",
-        needs_more("storage-server admin catalogue members", "list, add, remove, replace"),
         "The nodes that keep a catalogue of nodes.",
     )
     verbs = members.add_subparsers(title="commands", metavar="COMMAND")

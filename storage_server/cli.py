@@ -9,10 +9,11 @@ from pathlib import Path
 
 from redundancy.completion import add_completion
 from redundancy.terminal import (
+    EXIT_CODES,
     CommandParser,
     add_command,
+    add_group,
     later,
-    needs_more,
     run,
     top_parser,
 )
@@ -24,7 +25,8 @@ from storage_server.install_options import INSTALL_EXAMPLES, add_install_argumen
 from storage_server.node.config import add_node_arguments
 from storage_server.settings import add_options
 
-_EXAMPLES = """\
+_EXAMPLES = (
+    """\
 examples:
   storage-server cluster up                      a coordinator and 5 nodes on this machine
   storage-server cluster status                  what runs, and what the coordinator thinks of it
@@ -38,8 +40,9 @@ examples:
   storage-server fsck /srv/node                  read every byte of a node that does not run
   storage-server install-service node --help     let it start with the machine
 
-exit codes: 0 ok, 2 usage, 3 done in part, 4 not found, 5 temporary, 8 conflict, 9 configuration
 """
+    + EXIT_CODES
+)
 
 _NODE_EXAMPLES = """\
 examples:
@@ -150,28 +153,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     recover.add_argument("--dry-run", action="store_true", help="only say what would come back")
     recover.add_argument("--token-file", metavar="FILE", help="the nodes' secret")
 
-    cluster = add_command(
+    cluster = add_group(
         commands,
         "cluster",
-        needs_more("storage-server cluster", "up, down, status, kill, freeze, thaw, start, slow"),
         "Run a whole cluster on this machine, and break it on purpose.",
         epilog=_CLUSTER_EXAMPLES,
     )
     _add_cluster_commands(cluster)
 
-    admin = add_command(
+    admin = add_group(
         commands,
         "admin",
-        needs_more("storage-server admin", "node, keeper, video, catalogue"),
         "Look after a running cluster.",
         epilog=ADMIN_EXAMPLES,
     )
     add_admin_commands(admin)
     add_consensus_commands(
-        add_command(
+        add_group(
             commands,
             "consensus",
-            needs_more("storage-server consensus", "status, trace, demo"),
             "Watch how coordinators come to their decisions.",
             epilog=CONSENSUS_EXAMPLES,
         )
@@ -186,10 +186,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     )
     add_install_arguments(
-        add_command(
+        add_group(
             commands,
             "install-service",
-            needs_more("storage-server install-service", "node, coordinator"),
             "Let a server start with the machine: write its systemd unit and configuration.",
             epilog=INSTALL_EXAMPLES,
         )

@@ -19,9 +19,11 @@ examples:
       --coordinator http://hub.lan:8400 --token-file /etc/evenflow/token
 
 It writes two files: a configuration (what you said here, to be edited later) and a systemd unit
-that may see its own directory and little else. If SSL_CERT_FILE is set, it trusts that file, too.
---dry-run shows both and writes nothing. It starts nothing: the commands for that are printed. The
-gateway is `smart-client serve`: pages, and every video for any player.
+that may write its own directory only (a --user unit is confined less). If SSL_CERT_FILE is set, it
+trusts that file, too. --dry-run shows both and writes nothing. It starts nothing: the commands for
+that are printed. The gateway is `smart-client serve`: pages, and every video for any player.
+
+The --print-config of node and coordinator is here the same as --dry-run.
 
 exit codes: 0 ok, 2 usage, 8 another service of this name is there, 9 configuration or rights
 """

@@ -1,6 +1,9 @@
 """What stands below the options in each command's ``--help``: examples first."""
 
-TOP = """\
+from redundancy.terminal import EXIT_CODES
+
+TOP = (
+    """\
 examples:
   smart-client demo                        the whole thing on this machine, nothing to set up
   smart-client put holiday.mkv             store a video on the cluster
@@ -11,9 +14,9 @@ examples:
   smart-client serve                       http://127.0.0.1:8480/v/NAME for any player or browser
   smart-client status                      is everything safe?
 
-exit codes: 0 ok, 1 bug, 2 usage, 3 partial, 4 not found, 5 temporary, 6 unrecoverable,
-  7 integrity, 8 exists, 9 configuration, 10 quality threshold, 11 player, 130 interrupted
 """
+    + EXIT_CODES
+)
 
 DEMO = """\
 examples:
@@ -143,7 +146,8 @@ examples:
 
 STATUS = """\
 examples:
-  smart-client status                         exit 0: all is well, 3: degraded, 6: unplayable
+  smart-client status                         exit 0: all is well, 3: degraded, 6: unplayable,
+                                              5: no nodes yet, or no coordinator
   smart-client status --watch
   smart-client status --json | jq .verdict
 

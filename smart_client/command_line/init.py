@@ -9,9 +9,10 @@ from redundancy.terminal import Terminal, from_os_error
 from smart_client.config import ClientConfig, user_config_path
 
 _HEAD = """\
-# smart-client, settings of this user. Every line that begins with "#" and a setting shows its
+# Settings of smart-client. Every line that begins with "#" and a setting shows its
 # default; take the "#" away to change it. What goes before what:
-#   option > environment > ./smart-client.toml > this file > /etc/smart-client/config.toml
+#   option > environment > ./smart-client.toml > ~/.config/smart-client/config.toml
+#   > /etc/smart-client/config.toml
 # `smart-client config show --origin` tells where each value comes from.
 """
 

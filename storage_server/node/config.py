@@ -26,7 +26,7 @@ _RATE_PATTERN = re.compile(r"([^B]*?)(bit|B)/s")
 
 @dataclass(frozen=True, slots=True)
 class NodeLimits:
-    """Bounds on what peers can take from the node; the defaults are those of DESIGN section 6."""
+    """Bounds on what peers can take from the node; see DESIGN.md, *Limits*."""
 
     keepalive_s: float = 15.0
     body_timeout_s: float = 30.0  # for a whole request body

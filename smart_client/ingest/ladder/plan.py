@@ -94,7 +94,7 @@ class Rung:
     name: str
     width: int
     height: int
-    bits_per_s: int  # no more over any two seconds; easy pictures take less
+    bits_per_s: int  # the cap, with a buffer of a second; easy pictures take less
     is_lifeboat: bool = False
 
 
