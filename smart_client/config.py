@@ -6,6 +6,7 @@ flag > environment > ./smart-client.toml > $XDG_CONFIG_HOME/smart-client/config.
 
 import dataclasses
 import difflib
+import hashlib
 import os
 import re
 import stat
@@ -57,6 +58,12 @@ class ClientConfig:
     names: tuple[str, ...] = ()  # more host names under which the gateway may be asked
     player: str = ""  # empty: the first of mpv, vlc, ffplay
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def cluster(self) -> str:
+        """A file name for what is kept of this cluster: names mean other videos in another."""
+        addresses = " ".join(sorted({url.rstrip("/") for url in self.coordinator}))
+        return hashlib.sha256(addresses.encode()).hexdigest()[:16]
 
     def __post_init__(self) -> None:
         for url in self.coordinator:

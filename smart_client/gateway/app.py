@@ -62,11 +62,13 @@ class Gateway:
             library=library,
             watch=watch,
             pool=self.pool,
-            uploads=UploadDesk(Path(config.cache_dir) / "uploads", library, watch),
+            uploads=UploadDesk(
+                Path(config.cache_dir) / "uploads", library, watch, cluster=config.cluster
+            ),
             comparisons=ComparisonDesk(state_home() / "comparisons"),
         )
         self.live = Live(self.desk)
-        shelf = Path(config.cache_dir) / "manifests"
+        shelf = Path(config.cache_dir) / "manifests" / config.cluster
         self._shelf = ManifestShelf(shelf, library, self.desk.watch)
         self._idler: asyncio.Task[None] | None = None
         self.url = ""

@@ -41,6 +41,7 @@ class SpoolRecord(msgspec.Struct, kw_only=True):
     boot: str = ""  # since this start of the machine the file's length tells the truth
     sha256: str = ""
     error: ErrorBody | None = None
+    cluster: str = ""  # where it is to go, see ``ClientConfig.cluster``; older ones do not say
 
 
 class UploadSpool:

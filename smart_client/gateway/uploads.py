@@ -72,8 +72,12 @@ _OWN_NAME = re.compile(r"[0-9a-f]{16}")
 class UploadDesk:
     """Responsible for all uploads of one gateway."""
 
-    def __init__(self, directory: Path, library: Library, watch: CoordinatorWatch) -> None:
+    def __init__(
+        self, directory: Path, library: Library, watch: CoordinatorWatch, *, cluster: str = ""
+    ) -> None:
+        """Args: cluster: where uploads go; those to another one wait for a gateway of that."""
         self.directory = directory
+        self._cluster = cluster
         self._library = library
         self._watch = watch
         self._jobs: dict[str, UploadJob] = {}
@@ -81,6 +85,7 @@ class UploadDesk:
         self._creating = asyncio.Lock()
         self._lock: int | None = None
         self._why_not = "this gateway only plays; use the one of `smart-client serve`"
+        self._what_then = ""
         self._sweeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -92,6 +97,8 @@ class UploadDesk:
             return
         if self._lock is None:
             self._why_not = f"another gateway takes uploads into {self.directory}"
+            self._what_then = "use that one, or start this one with --cache-dir DIR"
+            log.warning("no uploads here: %s; %s", self._why_not, self._what_then)
             return
         self._why_not = ""
         for spool in await asyncio.to_thread(self._found):
@@ -149,7 +156,11 @@ class UploadDesk:
             await asyncio.to_thread(self._require_space, wish.size)
             now_ts = time.time()
             record = SpoolRecord(
-                id=secrets.token_hex(8), wish=wish, created_ts=now_ts, changed_ts=now_ts
+                id=secrets.token_hex(8),
+                wish=wish,
+                created_ts=now_ts,
+                changed_ts=now_ts,
+                cluster=self._cluster,
             )
             spool = await asyncio.to_thread(UploadSpool.create, self.directory, record)
             job = self._add(spool)
@@ -253,14 +264,17 @@ class UploadDesk:
 
     def _require_open(self) -> None:
         if self._why_not:
-            raise GatewayBusy(self._why_not)
+            raise GatewayBusy(self._why_not, hint=self._what_then)
 
     def _found(self) -> list[UploadSpool]:
         found = []
         for place in sorted(self.directory.iterdir()):
             spool = UploadSpool.load(place) if place.is_dir() else None
             if spool is not None and not _is_old(spool.record, time.time()):
-                found.append(spool)
+                if spool.record.cluster in ("", self._cluster):
+                    found.append(spool)
+                else:
+                    log.info("an upload of '%s' to another cluster waits", spool.record.wish.name)
             elif _OWN_NAME.fullmatch(place.name):
                 shutil.rmtree(place, ignore_errors=True)
         return found
