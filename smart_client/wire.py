@@ -14,8 +14,7 @@ from smart_client.errors import InvalidRequest, RenditionNotFound
 
 WIRE_VERSION = 1
 
-# Chunks whose placement one register holds: ten minutes of video. More make each change heavier.
-GROUP_CHUNKS = 64
+GROUP_CHUNKS = 64  # whose placement one register holds: ten minutes; more make changes heavier
 
 # A path segment, a file name and a shell word: no separators, no leading dot or dash.
 NAME_PATTERN = r"^[^\W_][\w .,@+()\[\]'!&=-]{0,199}\Z"
@@ -29,6 +28,7 @@ VideoId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 
+NO_MEDIA = "none"
 Record = TypeVar("Record")
 
 
@@ -104,9 +104,9 @@ class GroupRecord(_Base, frozen=True, kw_only=True):
 
 
 class MediaFacts(_Base, frozen=True, kw_only=True):
-    """What the container says; empty where it could not be read."""
+    """What the container says; empty where nobody could look."""
 
-    container: str = ""
+    container: str = ""  # NO_MEDIA: somebody looked, and found neither picture nor sound
     video_codec: str = ""
     audio_codec: str = ""
     width: Count = 0

@@ -5,11 +5,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage_server.coordinator.config import DEFAULT_LISTEN
+from smart_client.config import ClientConfig
 from storage_server.node.config import coordinator_urls, read_token
 
 COORDINATOR_VARIABLE = "STORAGE_SERVER_COORDINATOR"
-CLIENT_VARIABLE = "SMART_CLIENT_COORDINATOR"  # of the same user's client, where ours is not set
 TOKEN_FILE_VARIABLE = "STORAGE_SERVER_TOKEN_FILE"
 
 
@@ -22,16 +21,16 @@ class AdminConfig:
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> "AdminConfig":
-        """Build it: an option goes before the environment, that before the default.
+        """Build it: options, then the environment, then what ``smart-client`` is told here.
 
         Raises: ConfigError, OSError.
         """
-        named = os.environ.get(COORDINATOR_VARIABLE) or os.environ.get(CLIENT_VARIABLE, "")
-        words = args.coordinator or named.split()
-        return cls(
-            coordinators=coordinator_urls(words) or (f"http://{DEFAULT_LISTEN}",),
-            token=token_from_args(args),
-        )
+        token = token_from_args(args)
+        words = args.coordinator or os.environ.get(COORDINATOR_VARIABLE, "").split()
+        if words:
+            return cls(coordinators=coordinator_urls(words), token=token)
+        client = ClientConfig.load({})
+        return cls(coordinators=coordinator_urls(client.coordinator), token=token or client.token())
 
 
 def token_from_args(args: argparse.Namespace) -> str | None:
@@ -47,8 +46,11 @@ def add_admin_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="URL[,URL]",
-        help=f"may be repeated; default: ${COORDINATOR_VARIABLE}, ${CLIENT_VARIABLE} or http://{DEFAULT_LISTEN}",
+        help=f"may be repeated; default: ${COORDINATOR_VARIABLE}, else as `smart-client config "
+        "show` says",
     )
     parser.add_argument(
-        "--token-file", metavar="FILE", help=f"the secret; default: ${TOKEN_FILE_VARIABLE}"
+        "--token-file",
+        metavar="FILE",
+        help=f"the secret; default: ${TOKEN_FILE_VARIABLE}, else the client's",
     )

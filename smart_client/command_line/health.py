@@ -20,7 +20,7 @@ from rich.table import Table
 
 from redundancy.backends import best_codec
 from redundancy.errors import EvenflowError, ExitCode
-from redundancy.quantities import size_text
+from redundancy.quantities import counted, size_text
 from redundancy.scheme import Scheme
 from redundancy.terminal import Terminal
 from smart_client import wire
@@ -142,11 +142,11 @@ def repair_text(cluster: wire.ClusterStatus) -> str:
     keeper = cluster.keeper
     if keeper is None or not (keeper.groups_left or keeper.fragments_missing or keeper.stuck):
         return ""
-    parts = [f"{keeper.groups_left} groups of up to 64 chunks are being repaired or moved"]
+    parts = [f"to repair or move: {counted(keeper.groups_left, 'group')} of up to 64 chunks"]
     if keeper.fragments_missing:
-        parts.append(f"{keeper.fragments_missing} fragments are lost on nodes that are up")
+        parts.append(f"lost on nodes that are up: {counted(keeper.fragments_missing, 'fragment')}")
     if keeper.stuck:
-        parts.append(f"{len(keeper.stuck)} chunks wait for nodes: {keeper.stuck[0]}")
+        parts.append(f"waits for nodes: {keeper.stuck[0]}")
     return f"KEEPER  {'; '.join(parts)}.  see: storage-server admin keeper status"
 
 

@@ -36,7 +36,13 @@ def ls(args: argparse.Namespace, terminal: Terminal) -> int:
     if terminal.json:
         terminal.result({"v": 1, "videos": [_plain(video) for video in found]})
     elif not found:
-        terminal.note("no videos; store one with `smart-client put FILE`")
+        nothing = f"no video's name is like '{args.glob}'" if args.glob else "no videos"
+        hint = (
+            "`smart-client ls` lists them all"
+            if args.glob
+            else "store one: `smart-client put FILE`"
+        )
+        terminal.note(f"{nothing}; {hint}")
     else:
         terminal.console().print(_video_table(found, is_long=args.long))
     return ExitCode.OK
@@ -107,8 +113,7 @@ def info(args: argparse.Namespace, terminal: Terminal) -> int:
             [
                 f"{video.name}  {size_text(rendition.size)}  {clock(rendition.duration_s)}  "
                 f"{rendition.mime}",
-                f"  {media.container or 'no known container'}  {media.video_codec} "
-                f"{media.width}x{media.height}  {media.audio_codec}",
+                f"  {_media_text(media)}",
                 f"  {layout} (x{layout.overhead:.2f}), survives any {layout.tolerates} losses"
                 + (f" ({video.reason})" if video.reason else ""),
                 *_storage_lines(storage),
@@ -123,6 +128,14 @@ def info(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.chunks:
         terminal.console().print(_chunk_table(manifest))
     return ExitCode.OK
+
+
+def _media_text(media: wire.MediaFacts) -> str:
+    if media.container == wire.NO_MEDIA:
+        return "neither picture nor sound was found in it"
+    size = f"{media.width}x{media.height}" if media.width else ""
+    parts = [media.container or "no known container", media.video_codec, size, media.audio_codec]
+    return "  ".join(part for part in parts if part)
 
 
 async def _storage_of(library: Library, name: str) -> VideoStorage | None:

@@ -55,8 +55,21 @@ def put(args: argparse.Namespace, terminal: Terminal) -> int:
     for result in results:
         for note in result.ladder.notes if result.ladder else ():
             terminal.note(f"{result.video.name}: {note}")
+    others = [result for result in results if _is_laid_out_otherwise(result, args.redundancy)]
+    for result in others:
+        name = shlex.quote(result.video.name)
+        terminal.note(
+            f"{result.video.name}: it keeps the layout it has; to change it: "
+            f"storage-server admin video layout {name} {args.redundancy}"
+        )
     short = sum(result.missing_fragments for result in results)
-    return ExitCode.PARTIAL if short else ExitCode.OK
+    return ExitCode.PARTIAL if short or others else ExitCode.OK
+
+
+def _is_laid_out_otherwise(result: Stored, wish: str) -> bool:
+    """Whether a video that was there already has another layout than is asked for now."""
+    is_wish = result.original.was_there and wish != _AUTO
+    return is_wish and result.video.layout.to_layout() != Layout.parse(wish)
 
 
 def _files(args: argparse.Namespace) -> list[tuple[Path, str]]:

@@ -117,7 +117,8 @@ def library_video(summary: wire.VideoSummary) -> LibraryVideo:
 
 def _plays(mime: str, media: wire.MediaFacts) -> bool:
     return (
-        mime in _BROWSER_MIMES
+        media.container != wire.NO_MEDIA
+        and mime in _BROWSER_MIMES
         and media.video_codec in _BROWSER_VIDEO
         and media.audio_codec in _BROWSER_AUDIO
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from smart_client.ingest.containers import AV_OPTIONS, TOOL_WORDS
 from smart_client.ingest.segment import Keyframe
-from smart_client.wire import MediaFacts
+from smart_client.wire import NO_MEDIA, MediaFacts
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -71,7 +71,8 @@ def probe_file(path: Path) -> Probe:
     if found is not None:
         return found
     mime = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return Probe(size, _MIME_BY_SUFFIX.get(path.suffix.lower(), mime), MediaFacts())
+    media = MediaFacts(container=NO_MEDIA if size and can_probe() else "")
+    return Probe(size, _MIME_BY_SUFFIX.get(path.suffix.lower(), mime), media)
 
 
 def _mime(path: Path, container: str) -> str:

@@ -312,6 +312,7 @@ def check_name(name: str) -> str:
     except InvalidRequest as error:
         raise InvalidRequest(
             f"'{name}' cannot name a video",
-            hint="start with a letter or digit; no slashes; at most 200 characters",
+            hint="a letter or digit first, then letters, digits, spaces and .,@+()[]'!&=-_ only, "
+            "200 at most: --name NAME",
         ) from error
     return name

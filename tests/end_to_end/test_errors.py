@@ -58,7 +58,7 @@ def test_a_file_that_may_not_be_read(running: RealCluster, small: Path) -> None:
 
 def test_a_name_that_cannot_be(running: RealCluster, small: Path) -> None:
     done = both(running, "put", str(small), "--name", "a/b")
-    check(*done, code=2, name="INVALID_REQUEST", says="a/b", hints="slashes")
+    check(*done, code=2, name="INVALID_REQUEST", says="a/b", hints="a letter or digit first")
 
 
 def test_a_name_that_is_taken(running: RealCluster, small: Path, tmp_path: Path) -> None:
@@ -74,6 +74,14 @@ def test_the_same_file_again_is_no_error(running: RealCluster, small: Path) -> N
     again = running.client("put", str(small), "--name", "again")
     assert again.code == 0
     assert "stored already" in again.out
+    other = running.client("put", str(small), "--name", "again", "--redundancy", "rep:2")
+    assert other.code == 3
+    assert "storage-server admin video layout again rep:2" in other.err
+
+
+def test_no_video_of_a_name_is_not_no_video_at_all(running: RealCluster, small: Path) -> None:
+    assert running.client("put", str(small), "--name", "some").code == 0
+    assert "no video's name is like 'zzz*'" in running.client("ls", "zzz*").err
 
 
 def test_of_several_files_none_is_sent_if_one_is_not_there(

@@ -76,7 +76,7 @@ function drawConnection() {
   if (kind === "away") {
     show(banner, troubleNotice({ message: "The gateway does not answer, so nothing here is known.", hint: GATEWAY_HINT }, live.link.sinceMs));
   } else if (trouble) {
-    const more = "Videos that are open play on; uploads wait";
+    const more = "Videos that are open play on; uploads under way wait, new ones are refused";
     show(banner, troubleNotice({ ...trouble, more }, trouble.sinceMs));
   } else show(banner);
 }

@@ -22,6 +22,9 @@ export function healthOf(video) {
   return lossWords(lossesLeft(video));
 }
 
+/** Whether a picture or sound was found in a file when it was stored, or nobody could look. */
+export const isFilm = (media) => media.container !== "none";
+
 /** What a number of tolerated losses means. */
 export function lossWords(left) {
   if (left === null || left === undefined) return { tone: "", text: "not known now" };
@@ -85,6 +88,12 @@ export function sentences(text) {
   const whole = text.trim().replace(/^\p{Ll}/u, (letter) => letter.toUpperCase());
   const parts = (/[.!?]$/.test(whole) ? whole : `${whole}.`).split(/`([^`]*)`/);
   return parts.map((part, place) => (place % 2 ? h("code", { class: "nowrap", text: part }) : part));
+}
+
+/** What went wrong and what to do, as plain text. */
+export function inWords({ message, hint }) {
+  const plain = (text) => sentences(text).map((part) => part.textContent ?? part).join("");
+  return [message, hint].filter(Boolean).map(plain).join(" ");
 }
 
 /** The notice that stands where figures would be. */

@@ -147,13 +147,20 @@ class Keeper:
             collected=self.audit.collected,
             drops_waiting=len(self.worker.drops),
             stuck=tuple(
-                f"{key} chunk {number}: {each.reason}"
+                f"{self._name_of(key)} chunk {number}: {each.reason}"
                 for (key, number), each in sorted(self.stuck.items())[:_STUCK_NAMED_MAX]
             ),
             resting=tuple(sorted(self.worker.throttle.resting)),
             trouble=self.trouble,
             limits=self.limits.told | {"lost_after_s": self._members.limits.lost_after_s},
         )
+
+    def _name_of(self, key: str) -> str:
+        """Return a group's video and rendition in a person's words."""
+        _, video_id, rendition, _ = key.split("/")
+        video = self._library.video(video_id)
+        name = f"'{video.name}'" if video is not None else key
+        return name if rendition == "original" else f"{name} {rendition}"
 
     def _count_left(self) -> int:
         """Return how many groups need something; at most a second old, if no node changed."""

@@ -96,7 +96,10 @@ def plan_chunk(
     if unplaced or away:
         homes |= {i: by_index[i].node for i in surplus}  # nothing is dropped before all is well
     if not placed and not moved and (unplaced or away or not surplus):
-        reason = f"{unplaced} fragments of {target or coded} find no node with room"
+        takers = sum(not each.excluded for each in view.places)
+        reason = (
+            f"{target or coded} needs {len(wanted)} nodes, and {takers} are up and take something"
+        )
         return Stuck(group, chunk.number, reason)
     makes, copies = _makes(chunk, placed, homes)
     copies += tuple(Copy(i, by_index[i].node, homes[i]) for i in moved)

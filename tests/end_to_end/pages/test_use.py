@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,7 +126,7 @@ def test_a_ladder_is_played_and_its_quality_chosen(
     watched.go(f"watch/steps%20{engine}?engine={engine}")
     watched.wait_until("v && v.currentTime > 0.5 && [96, 144].includes(v.videoHeight)")
     quality = watched.page.get_by_label("Quality")
-    for name, height in (("96p", 96), ("144p", 144), ("Original", 360)):
+    for name, height in (("96p", 96), ("144p", 144), ("original", 360)):
         quality.select_option(name)
         watched.wait_until(f"v.videoHeight === {height} && v.readyState > 2 && v.currentTime > 0.4")
         watched.page.get_by_text(f"{height}p shown").wait_for()
@@ -194,3 +195,42 @@ def test_every_page_says_when_nobody_answers(
         page.locator("#banner").get_by_text("The gateway does not answer").wait_for()
         page.evaluate("location.hash = '#/cluster'")
         watched.wait_until("!document.querySelector('main :is(table, .tiles)')")
+
+
+def test_a_wait_is_told_while_it_lasts(
+    running: RealCluster, browser: Any, film: Path, tmp_path: Path
+) -> None:
+    """Three of five nodes stand still, and three are needed: nothing can come."""
+    name = "three are frozen"
+    assert running.client("put", str(film), "--name", name, "--redundancy", "rs:3+2").code == 0
+    nodes = [node["id"] for node in running.nodes]
+    assert running.storage_server("slow", *nodes, "--rate", "1000kbit/s").code == 0
+    # A gateway of its own: the other one has the same film in its cache.
+    with gateway_of(running, tmp_path) as gateway, page_of(browser, gateway.url) as watched:
+        try:
+            watched.go("watch/three%20are%20frozen")
+            watched.wait_until("v && v.currentTime > 0.3")
+            for place in range(3):
+                running.signal(place, signal.SIGSTOP)
+            watched.page.evaluate("document.querySelector('video').currentTime = 50")
+            told = re.compile(r"waiting for \d+ s: \d of 5 nodes answer")
+            watched.page.get_by_text(told).wait_for()
+            seek = watched.page.locator(".figures > div").filter(has_text="Last seek")
+            assert "so far" in seek.inner_text()
+        finally:
+            running.mend()
+            running.storage_server("slow", *nodes, "--rate", "none")
+        watched.wait_until("!v.seeking && v.currentTime > 50.2")
+        seek.filter(has_not_text="so far").wait_for()
+
+
+def test_a_file_that_is_no_film_is_not_promised_to_other_players(
+    running: RealCluster, watched: Watched, tmp_path: Path
+) -> None:
+    path = tmp_path / "a letter.mp4"
+    path.write_text("Dear reader,\n" * 400)
+    assert running.client("put", str(path)).code == 0
+    watched.go("library")
+    watched.page.get_by_role("row").filter(has_text="a letter").get_by_text("no film").wait_for()
+    watched.go("watch/a%20letter")
+    watched.page.get_by_role("heading", name="No picture or sound was found in it").wait_for()

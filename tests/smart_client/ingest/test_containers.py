@@ -44,7 +44,7 @@ def test_a_list_of_files_is_stored_as_bytes_and_has_no_ladder(
         monkeypatch.setattr(probe.importlib.util, "find_spec", lambda _: None)
     path = folder / f"film{suffix}"
     path.write_text(LISTS[kind].format(folder / "private.mp4"))
-    assert probe.probe_file(path).media == MediaFacts()
+    assert probe.probe_file(path).media == MediaFacts(container="none")
     with pytest.raises(InvalidMedia):
         look_with_av(path) if tool == "av" else look_with_ffprobe(path, FFPROBE)
 

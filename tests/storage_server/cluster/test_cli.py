@@ -95,6 +95,16 @@ def test_the_client_s_coordinator_serves_where_no_other_is_named(capsys, monkeyp
     assert "http://127.0.0.1:1" in capsys.readouterr().err
 
 
+def test_what_init_wrote_for_the_client_serves_too(capsys, monkeypatch, tmp_path):
+    for name in ("STORAGE_SERVER_COORDINATOR", "SMART_CLIENT_COORDINATOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "smart-client").mkdir()
+    (tmp_path / "smart-client" / "config.toml").write_text('coordinator = "http://127.0.0.1:1"')
+    assert main(["admin", "node", "list"]) == ExitCode.TEMPORARY
+    assert "http://127.0.0.1:1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["coordinator"], ["node"]], ids=["coordinator", "node"])
 def test_an_open_address_without_a_secret_is_a_configuration_error(words, tmp_path, capsys):
     code = main([*words, "--data", str(tmp_path), "--listen", "0.0.0.0:0"])

@@ -93,6 +93,7 @@ def test_a_dead_node_whose_fragments_cannot_be_made_is_not_removed(tmp_path):
         assert caught.value.detail["videos"] == ["kino"]
         await keep(made)
         status = made.coordinator.keeper.status()
+        assert status.stuck[0].startswith("'kino' chunk ")
         assert "0 of its fragments can be read" in status.stuck[0]
 
     in_a_kept_cluster(tmp_path, use, nodes=3)

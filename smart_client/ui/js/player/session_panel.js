@@ -1,7 +1,8 @@
 // The live session beside the film: buffer, nodes, matrix, curves, events; all as the gateway tells.
 
 import { h, keyed, s, setText, setVars, show } from "../dom.js";
-import { clock, number, percent, rate, size, span, UNKNOWN } from "../format.js";
+import { clock, count, number, percent, rate, size, span, UNKNOWN, wholeSpan } from "../format.js";
+import { live } from "../live.js";
 import { nodeWords } from "../words.js";
 import { chartPart } from "./charts.js";
 import { matrixPart } from "./matrix.js";
@@ -9,6 +10,8 @@ import { bufferedAhead } from "./truth.js";
 
 const SPARK_SAMPLES = 40;
 const EVENTS_SHOWN = 60;
+// A wait is told while it lasts; shorter ones are over before anybody has read it.
+const WAIT_TOLD_MS = 1000;
 
 /** What the nodes brought since the last sample, by the counters of a video's sessions. */
 class Rates {
@@ -75,10 +78,12 @@ export function sessionPanel(bitrateOf) {
       parts.forEach((part) => (part.hidden = false));
       below.hidden = false;
       const ahead = aheadOf(session, video);
-      setText(state, stateText(session));
+      const waitedMs = meter.waitingMs(performance.now(), video);
+      setText(state, waitedMs > WAIT_TOLD_MS ? waitText(session, waitedMs) : stateText(session));
+      state.classList.toggle("bad-text", waitedMs > WAIT_TOLD_MS);
       buffer.update(ahead, shot, video);
       const flowing = rates.sample(all, now_s);
-      drawFigures(figures, all, meter);
+      drawFigures(figures, all, meter, waitedMs);
       nodes.update(shot.nodes, flowing?.rates);
       matrix.update(session.matrix);
       events.update(session.notices, session);
@@ -86,6 +91,7 @@ export function sessionPanel(bitrateOf) {
       if (flowing) flow.push(now_s, [(flowing.total * 8) / 1e6, bitrateOf() === null ? null : (bitrateOf() * 8) / 1e6]);
     },
     none(text) {
+      state.classList.remove("bad-text");
       setText(state, text);
       parts.forEach((part) => (part.hidden = true));
       below.hidden = true;
@@ -111,6 +117,15 @@ function stateText(session) {
   return [session.rendition, session.layout, others > 0 && `${others} more watching`].filter(Boolean).join(" · ");
 }
 
+/** Whom a picture that stands still waits for. */
+function waitText(session, waitedMs) {
+  const nodes = session.snapshot.nodes;
+  const answering = nodes.filter((node) => node.state !== "suspect").length;
+  const layout = live.videos?.find((video) => video.name === session.video)?.layout;
+  const needed = layout && answering < layout.k ? `, ${layout.k} are needed` : "";
+  return `waiting for ${wholeSpan(waitedMs / 1000)}: ${answering} of ${count(nodes.length, "node")} answer${needed}`;
+}
+
 function bufferPart() {
   const bar = h("div", { class: "buffer-bar" }, h("i", { class: "ready" }), h("i", { class: "browser" }));
   const value = h("strong", { class: "buffer-value" });
@@ -124,23 +139,27 @@ function bufferPart() {
       const isAmple = total_s >= left - 0.5 || total_s >= Math.min(5, goal / 2);
       const tone = isAmple ? "accent" : total_s >= 2 ? "warn" : "bad";
       setText(value, span(Math.max(0, total_s)));
-      setText(note, total_s >= left - 0.5 ? "ready to the end" : `of ${span(goal)}; ${span(browser_s)} in the browser`);
+      setText(note, total_s >= left - 0.5 ? "ready to the end" : `${total_s > goal ? "more than the" : "of"} ${span(goal)} aimed at; ${span(browser_s)} in the browser`);
       setVars(bar, { "--ready": Math.min(1, total_s / goal), "--browser": Math.min(1, browser_s / goal), "--tone": `var(--${tone})` });
     },
   };
 }
 
-function drawFigures(list, sessions, meter) {
+function drawFigures(list, sessions, meter, waitedMs) {
   const nowMs = performance.now();
   const sum = (of) => sessions.reduce((total, session) => total + of(session), 0);
   const cached = sum((session) => session.cached_bytes);
   const stalled = meter.stalledMs(nowMs);
   const stalls = meter.startupMs === null ? UNKNOWN : meter.stalls.length ? `${meter.stalls.length} (${span(stalled / 1000)})` : "none";
-  const seek = meter.seeks.length ? span(meter.seeks.at(-1) / 1000) : UNKNOWN;
+  const waits = waitedMs > WAIT_TOLD_MS;
+  const soFar = `${span(waitedMs / 1000)} so far`;
+  const isSeeking = waits && meter.startupMs !== null && meter.state === "seeking";
+  const seek = isSeeking ? soFar : meter.seeks.length ? span(meter.seeks.at(-1) / 1000) : UNKNOWN;
+  const start = meter.startupMs !== null ? span(meter.startupMs / 1000) : waits ? soFar : UNKNOWN;
   const lines = [
-    ["Start", meter.startupMs === null ? UNKNOWN : span(meter.startupMs / 1000), "until the picture moved, by the video element"],
+    ["Start", start, "until the picture moved, by the video element", waits && meter.startupMs === null ? "bad-text" : ""],
     ["Stalls", stalls, "as the video element reports them", meter.stalls.length ? "bad-text" : "good-text"],
-    ["Last seek", seek, "until the picture moved again"],
+    ["Last seek", seek, "until the picture moved again", isSeeking ? "bad-text" : ""],
     ["From nodes", `${size(sum((session) => session.node_bytes))}${cached ? ` + ${size(cached)} kept` : ""}`, "what came from nodes, and what was still on this disk"],
     ["To players", size(sum((session) => session.player_bytes)), "everything that went to players"],
     ["Taken over", number(sum((session) => session.snapshot.takeovers)), "late pieces an idle node finished"],

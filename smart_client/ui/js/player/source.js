@@ -18,12 +18,13 @@ export function loadScript(path) {
 
 /** What a viewer may choose: `{id, label, url, engine}`; the first is the default. */
 export function choicesOf(video, record, engineWish) {
-  const original = { id: "original", label: "Original", url: video.urls.original, engine: "file" };
+  const height = record?.media?.height;
+  const original = { id: "original", label: height ? `Original, ${height}p` : "Original", url: video.urls.original, engine: "file" };
   if (!video.urls.hls) return [original];
   const engine = engineWish ?? (document.createElement("video").canPlayType(HLS_MIME) ? "native" : "hls.js");
   const renditions = heightsOf(video, record);
   return [
-    { id: "auto", label: "Adaptive", url: video.urls.hls, engine },
+    { id: "auto", label: renditions.length ? `Adaptive, up to ${renditions[0]}` : "Adaptive", url: video.urls.hls, engine },
     ...renditions.map((name) => ({ id: name, label: name, url: `${video.urls.hls}?only=${encodeURIComponent(name)}`, engine })),
     original,
   ];

@@ -111,15 +111,16 @@ function nodeRow(first) {
       // Asked once a second or so: a share of less than a minute says nothing.
       setText(uptime, node.uptime === null || node.watched_s < 60 ? "" : `up ${percent(node.uptime, 1)} of ${span(node.watched_s)}`);
       setText(seenText, node.seen_s_ago === null ? "never since the coordinator began" : ago(node.seen_s_ago + sinceAnswer));
-      const all = node.used_bytes + node.free_bytes;
-      const isKnown = all > 0;
-      const share = isKnown ? node.used_bytes / all : 0;
+      // What others have taken of the disk is not free either: nodes warn by this share.
+      const all = node.record.capacity_bytes;
+      const isKnown = all > 0 && node.used_bytes + node.free_bytes > 0;
+      const share = isKnown ? Math.max(0, 1 - node.free_bytes / all) : 0;
       bar.hidden = !isKnown;
       const diskTone = share >= DISK_FULL ? "bad" : share >= DISK_WARN ? "warn" : "accent";
       setVars(bar, { "--share": share, "--tone": node.state === "up" ? `var(--${diskTone})` : "var(--line-strong)" });
-      bar.setAttribute("aria-label", isKnown ? `${percent(share)} of the disk used; it warns at 85 % and stores nothing more at 95 %` : "not known");
+      bar.setAttribute("aria-label", isKnown ? `${percent(share)} of its room taken; it warns at 85 % and stores nothing more at 95 %` : "not known");
       const last = node.state === "up" ? "" : "last: ";
-      setText(used, isKnown ? `${last}${size(node.used_bytes)} of ${size(all)}` : UNKNOWN);
+      setText(used, isKnown ? `${last}${size(node.used_bytes)}, ${size(node.free_bytes)} free of ${size(all)}` : UNKNOWN);
       setText(fragments, isKnown || node.fragments ? `${last}${number(node.fragments)}` : UNKNOWN);
       setText(load, node.state === "up" ? (node.requests_in_flight ? count(node.requests_in_flight, "request") : "idle") : UNKNOWN);
     },
@@ -132,7 +133,7 @@ function drawKeeper(box, { keeper, deleting }) {
   const done = Object.entries(keeper.done).map(([what, many]) => `${number(many)} ${{ repair: "repaired", move: "moved", migrate: "laid out anew", trim: "trimmed" }[what] ?? what}`);
   const lines = [
     ["To do", keeper.groups_left ? `${count(keeper.groups_left, "group")} of up to 64 chunks` : "nothing"],
-    ["Missing", keeper.fragments_missing ? `${count(keeper.fragments_missing, "fragment")} to be made again` : "no fragment"],
+    ["Lost on nodes that are up", keeper.fragments_missing ? `${count(keeper.fragments_missing, "fragment")} to be made again` : "no fragment"],
     ["Done since its start", done.length ? `chunks: ${done.join(", ")}` : "nothing was needed"],
     ["Moved between nodes", size(keeper.received_bytes)],
     ["Failed", keeper.failed ? number(keeper.failed) : "none"],

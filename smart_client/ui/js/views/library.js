@@ -4,7 +4,7 @@ import { ask, under } from "../api.js";
 import { confirm, h, icon, keyed, setText, show, toast } from "../dom.js";
 import { clock, count, number, size, UNKNOWN } from "../format.js";
 import { live } from "../live.js";
-import { healthOf, layoutGlyph, layoutText, lossesLeft, verdictOf } from "../words.js";
+import { healthOf, inWords, isFilm, layoutGlyph, layoutText, lossesLeft, verdictOf } from "../words.js";
 import { uploadPanel } from "./upload_panel.js";
 
 export const title = () => "Library";
@@ -151,7 +151,7 @@ function videoRow(first) {
       if (key === drawn) return;
       drawn = key;
       const ladder = video.renditions.filter((name) => !["original", "audio"].includes(name));
-      setText(note, [video.playable_in_browser ? "" : "for mpv or VLC", ladder.length ? `ladder ${ladder.join(", ")}` : ""].filter(Boolean).join(" · "));
+      setText(note, [video.state !== "ready" || video.playable_in_browser ? "" : isFilm(video.media) ? (ladder.length ? "original for mpv or VLC" : "for mpv or VLC") : "no film found in it", ladder.length ? `ladder ${ladder.join(", ")}` : ""].filter(Boolean).join(" · "));
       setText(length, video.duration_s ? clock(video.duration_s) : UNKNOWN);
       setText(bytes, size(video.size));
       show(layout, h("span", { class: "layout-cell" }, layoutGlyph(video), h("span", { text: layoutText(video.layout) })));
@@ -169,6 +169,6 @@ async function removeVideo(video) {
     toast(`“${video.name}” is deleted`);
     document.querySelector("main h1")?.focus();
   } catch (error) {
-    toast(`Not deleted: ${error.message} ${error.hint}`);
+    toast(`Not deleted: ${inWords(error)}`);
   }
 }

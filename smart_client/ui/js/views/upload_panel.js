@@ -4,6 +4,7 @@ import { h, icon, keyed, setText, setVars, show, toast } from "../dom.js";
 import { percent, rate, size, span } from "../format.js";
 import { live } from "../live.js";
 import { SUFFIXES, uploads } from "../upload_desk.js";
+import { inWords } from "../words.js";
 
 const REDUNDANCY = [
   ["auto", "Automatic: the policy decides"],
@@ -150,7 +151,7 @@ function progressOf({ status, sending }) {
     case "done":
       return { share: 1, tone: "good", isOver: true, text: `Stored${status.layout ? ` as ${status.layout}` : ""}: ${size(status.size)}` };
     default:
-      return { share: 0, tone: "bad", isOver: true, text: `${status.error?.message ?? "It failed."} ${status.error?.hint ?? ""}` };
+      return { share: 0, tone: "bad", isOver: true, text: status.error ? inWords(status.error) : "It failed." };
   }
 }
 
@@ -203,7 +204,7 @@ function tick(node, state) {
 
 function refusedLine(refusal) {
   const dismiss = h("button", { class: "button quiet small", type: "button", onclick: () => uploads.dismiss(refusal) }, icon("close"), "Dismiss");
-  const text = `${refusal.error.message} ${refusal.error.hint}`;
+  const text = inWords(refusal.error);
   return { element: h("li", { class: "upload-line" }, h("div", { class: "upload-head" }, h("strong", { class: "upload-name", text: refusal.name }), h("span", { class: "upload-text bad-text", text }), dismiss)), update() {} };
 }
 

@@ -8,7 +8,7 @@ import { KEYS, listen } from "../player/keys.js";
 import { sessionPanel } from "../player/session_panel.js";
 import { choicesOf, Source } from "../player/source.js";
 import { PlayerTruth } from "../player/truth.js";
-import { healthOf, layoutText, unknownCard } from "../words.js";
+import { healthOf, isFilm, layoutText, unknownCard } from "../words.js";
 
 const FIGURES_MS = 500;
 
@@ -74,7 +74,7 @@ const openOnly = (name) => ({ name, urls: { original: under("/v", name), hls: ""
 function factsText({ video, record, session }, name) {
   const now = live.videos?.find((each) => each.name === name);
   if (!video) return `${clock(session.snapshot.end_s)} · ${session.layout} · the coordinator is away; it plays on from its manifest`;
-  return `${clock(video.duration_s)} · ${size(video.size)} · ${codecs(record)} · stored as ${layoutText((now ?? video).layout)}, ${now ? healthOf(now).text : "its health is not known now"}`;
+  return `${clock(video.duration_s)} · ${size(video.size)} · ${codecs(record)} · stored as ${layoutText((now ?? video).layout)}, ${now ? healthOf(now).text : live.videos ? "deleted since; what is fetched already plays on" : "its health is not known now"}`;
 }
 
 function codecs(record) {
@@ -121,6 +121,15 @@ function play({ film, source, video, record, truth, notice, bar, query }) {
 function cannotPlay(video, record, why) {
   const kind = record?.media.container || video.name;
   const address = new URL(video.urls.original, location.href).href;
+  if (record && !isFilm(record.media)) {
+    return h(
+      "div",
+      { class: "notice warn cannot" },
+      h("h3", { text: "No picture or sound was found in it" }),
+      h("p", { text: `The file is kept as it was uploaded; it is fetched back, byte for byte, at this address. ${why ?? ""}` }),
+      copyLine("the address", address),
+    );
+  }
   return h(
     "div",
     { class: "notice warn cannot" },
