@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 from redundancy.errors import UsageError
-from redundancy.quantities import size_text
+from redundancy.quantities import counted, size_text
 from redundancy.terminal import Terminal
 from smart_client.command_line.common import run_async, settings
 from smart_client.command_line.record import RecordOption
@@ -280,9 +280,10 @@ def receipt(session: dict[str, Any]) -> str:
     lines = [
         f"played {clock(session['played_s'])} of '{session['video']}' with the "
         f"{session['scheduler']} scheduler, {session['layout']}",
-        f"  {size_text(session['bytes'])} from {used} nodes (+{extra:.2f} %), "
-        f"{session['takeovers']} takeovers, {session['reissues']} requests reissued, "
-        f"{session['corrupt']} corrupt answers",
+        f"  {size_text(session['bytes'])} from {counted(used, 'node')} (+{extra:.2f} %), "
+        f"{counted(session['takeovers'], 'takeover')}, "
+        f"{counted(session['reissues'], 'request')} reissued, "
+        f"{counted(session['corrupt'], 'corrupt answer')}",
     ]
     if session["startup_s"] is not None:
         stalls = session["rebuffers"]
@@ -290,7 +291,7 @@ def receipt(session: dict[str, Any]) -> str:
             1,
             f"  start {duration_text(session['startup_s'])}, "
             + (
-                f"{stalls} stalls of {duration_text(session['stalled_s'])} in all"
+                f"{counted(stalls, 'stall')} of {duration_text(session['stalled_s'])} in all"
                 if stalls
                 else "no stall"
             )

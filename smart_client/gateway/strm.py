@@ -34,12 +34,16 @@ class StrmFolder:
 
     async def keep_current(self) -> None:
         """Follow the library until cancelled; while it cannot be asked, files stay as they are."""
+        trouble = ""
         while True:
             try:
                 urls = await self._urls()
                 await asyncio.to_thread(self.write, urls)
+                trouble = ""
             except EvenflowError as error:
-                log.warning(".strm files stay as they are: %s", error.message)
+                if error.message != trouble:
+                    log.warning(".strm files stay as they are: %s", error.message)
+                trouble = error.message
             await asyncio.sleep(EVERY_S)
 
     def write(self, urls: Mapping[str, str]) -> None:

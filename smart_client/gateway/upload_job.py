@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterable, Coroutine
 
 from redundancy.errors import EvenflowError
+from redundancy.quantities import counted
 from smart_client.errors import Conflict, InvalidRequest, NameTaken, VideoNotFound
 from smart_client.gateway.edge import TooLarge
 from smart_client.gateway.rates import RateMeter
@@ -93,7 +94,9 @@ class UploadJob:
             layout=progress.layout,
             redundancy=record.wish.redundancy,
             ladder=record.wish.ladder,
-            nodes={node: f"{count} fragments" for node, count in sorted(progress.nodes.items())},
+            nodes={
+                node: counted(count, "fragment") for node, count in sorted(progress.nodes.items())
+            },
             created_ts=record.created_ts,
             sha256=record.sha256,
             error=record.error,

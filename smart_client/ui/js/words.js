@@ -64,7 +64,7 @@ export function verdictOf(status) {
     return { tone: "warn", word: "DEGRADED", text: `${list(cut.map((node) => node.record.id))} cut off from the coordinator: ${cut[0].reason}. smart-client doctor says more.` };
   }
   if (away.length) {
-    const all = status.videos ? `all ${videos} play and survive one more loss` : "nothing is stored yet";
+    const all = status.videos ? `${status.videos === 1 ? "the one video plays and survives" : `all ${videos} play and survive`} one more loss` : "nothing is stored yet";
     return { tone: "warn", word: "DEGRADED", text: `${list(away)} ${away.length === 1 ? "is" : "are"} not up; ${all}.` };
   }
   const nodes = count(status.nodes.length, "node");
