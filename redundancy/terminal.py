@@ -234,7 +234,8 @@ def _report(error: EvenflowError, terminal: Terminal) -> int:
     else:
         print(f"error: {error.message}", file=sys.stderr)
         for key, value in error.detail.items():
-            print(f"  {key}: {value}", file=sys.stderr)
+            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+            print(f"  {key}: {text}", file=sys.stderr)
         if error.hint:
             print(f"  next: {error.hint}", file=sys.stderr, flush=True)
     return int(error.exit_code)

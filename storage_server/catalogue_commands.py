@@ -37,8 +37,9 @@ def copy(args: argparse.Namespace, terminal: Terminal) -> int:
         f"{copied.registers} registers ({size_text(copied.value_bytes)}) are the same on both "
         f"sides, {copied.written} written in {took_s:.1f} s, sha256 {copied.sha256[:16]}\n"
         f"next: start the coordinators with  {how}\n"
-        "the old catalogue is as it was: keep it until the new one has proved itself, and never "
-        "start a coordinator on it again",
+        "the old one says that it was moved, and no coordinator starts on it any more: keep it "
+        "until the new one has proved itself. Back, before anything has changed: the same the "
+        "other way round",
     )
     return ExitCode.OK
 
@@ -110,7 +111,7 @@ async def _copy(args: argparse.Namespace, terminal: Terminal) -> Copied:
             hint="name the coordinator's --data directory: sqlite:/srv/coordinator",
         )
     async with opened(args.source, token) as source, opened(args.target, token) as target:
-        return await copy_catalogue(source, target, say=terminal.note)
+        return await copy_catalogue(source, target, moved_to=args.target, say=terminal.note)
 
 
 @contextlib.asynccontextmanager

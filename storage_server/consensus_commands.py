@@ -25,16 +25,18 @@ _PAUSE_S = 0.5
 def status(args: argparse.Namespace, terminal: Terminal) -> int:
     """Show how each coordinator's decisions are agreed on."""
     config = AdminConfig.from_args(args)
-    found = asyncio.run(_ask_all(config))
-    terminal.result(
-        {"consensus": msgspec.to_builtins(found)}, "\n\n".join(map(agreement_text, found))
-    )
+    found, silent = asyncio.run(_ask_all(config))
+    texts = [*map(agreement_text, found), *silent]
+    terminal.result({"consensus": msgspec.to_builtins(found), "silent": silent}, "\n\n".join(texts))
     is_whole = all(each.state == "up" for one in found for each in one.members)
-    return ExitCode.OK if is_whole and len(found) == len(config.coordinators) else ExitCode.PARTIAL
+    return ExitCode.OK if is_whole and not silent else ExitCode.PARTIAL
 
 
-async def _ask_all(config: AdminConfig) -> list[Agreement]:
-    """Ask every coordinator. Raises: CoordinatorUnreachable: none answers."""
+async def _ask_all(config: AdminConfig) -> tuple[list[Agreement], list[str]]:
+    """Ask every coordinator; return the answers, and what became of the others.
+
+    Raises: CoordinatorUnreachable: none answers.
+    """
 
     async def ask(url: str) -> Agreement:
         async with CoordinatorClient([url], token=config.token) as client:
@@ -42,11 +44,14 @@ async def _ask_all(config: AdminConfig) -> list[Agreement]:
 
     answers = await asyncio.gather(*map(ask, config.coordinators), return_exceptions=True)
     found = [each for each in answers if isinstance(each, Agreement)]
-    errors = [each for each in answers if isinstance(each, BaseException)]
-    for error in errors:
+    silent = []
+    for url, error in zip(config.coordinators, answers, strict=True):
+        if not isinstance(error, BaseException):
+            continue
         if not found or not isinstance(error, EvenflowError):
             raise error
-    return found
+        silent.append(f"coordinator {url}: does not answer")
+    return found, silent
 
 
 def agreement_text(found: Agreement) -> str:

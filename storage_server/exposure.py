@@ -9,17 +9,18 @@ from redundancy.policy_options import share
 from redundancy.terminal import Terminal
 from smart_client.transport.coordinator import CoordinatorClient
 from smart_client.whereabouts import Whereabouts
+from storage_server.catalogue_exposure import CatalogueExposure
 from storage_server.config import AdminConfig
 from storage_server.exposure_report import answer_for, expected_uptimes, overview
 
 
 def exposure(args: argparse.Namespace, terminal: Terminal) -> int:
     """Tell what the loss of each node, and of two and three, would do to which videos."""
-    told = asyncio.run(_ask(AdminConfig.from_args(args)))
+    told, catalogue = asyncio.run(_ask(AdminConfig.from_args(args)))
     if args.nodes:
-        answer = answer_for(told, args.nodes)
+        answer = answer_for(told, args.nodes, catalogue)
     else:
-        answer = overview(told, uptime_of(args.uptime, expected_uptimes(told)))
+        answer = overview(told, uptime_of(args.uptime, expected_uptimes(told)), catalogue)
     terminal.result(answer.payload, answer.text)
     return answer.exit_code
 
@@ -46,6 +47,7 @@ def uptime_of(words: list[str], measured: Mapping[str, float]) -> dict[str, floa
     return found
 
 
-async def _ask(config: AdminConfig) -> Whereabouts:
+async def _ask(config: AdminConfig) -> tuple[Whereabouts, CatalogueExposure]:
     async with CoordinatorClient(config.coordinators, token=config.token) as client:
-        return await client.whereabouts()
+        told = await client.whereabouts()
+        return told, CatalogueExposure.of(await client.agreement())

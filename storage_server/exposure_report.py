@@ -14,6 +14,7 @@ from smart_client.storage_report import (
     NodeExposure,
 )
 from smart_client.whereabouts import Whereabouts
+from storage_server.catalogue_exposure import CatalogueExposure
 
 # More names than this in one cell are only counted.
 _NAMES_SHOWN = 3
@@ -58,7 +59,11 @@ class Answer:
     exit_code: ExitCode
 
 
-def overview(told: Whereabouts, uptime: Mapping[str, float]) -> Answer:
+def overview(
+    told: Whereabouts,
+    uptime: Mapping[str, float],
+    catalogue: CatalogueExposure = CatalogueExposure(),  # noqa: B008 - frozen
+) -> Answer:
     """Return the one screen: each node, every two and three, and what is to be expected."""
     exposure = exposure_of(told)
     states = {each.record.id: each.state for each in told.nodes}
@@ -69,10 +74,11 @@ def overview(told: Whereabouts, uptime: Mapping[str, float]) -> Answer:
     singles = harms.get(1, [])
     lines = [*_now_lines(now, states, len(exposure.videos)), ""]
     if singles:
-        rows = [_node_row(harm, states[harm.nodes[0]]) for harm in singles]
+        rows = [_node_row(harm, states[harm.nodes[0]], catalogue) for harm in singles]
         lines += [table(_HEAD, rows), ""]
     for size in sizes:
         lines += _combined_lines(size, harms[size], harms.get(size - 1, []) if size > 1 else [])
+    lines += catalogue.lines()
     if exposure.nodes:
         lines += ["", _expected_line(total, each, uptime, told)]
     payload = {
@@ -82,8 +88,12 @@ def overview(told: Whereabouts, uptime: Mapping[str, float]) -> Answer:
         "combinations": [_harm_json(harm) for size in sizes for harm in harms[size]],
         "expected_unplayable": {"low": total.low, "high": total.high},
         "uptime": dict(uptime),
+        "catalogue": {
+            "members": list(catalogue.members),
+            "stops_without": [list(each) for each in catalogue.worst()],
+        },
     }
-    is_safe = all(harm.is_safe for harm in singles) and now.is_safe
+    is_safe = all(harm.is_safe for harm in singles) and now.is_safe and catalogue.is_safe
     return Answer(payload, "\n".join(lines), ExitCode.OK if is_safe else ExitCode.PARTIAL)
 
 
@@ -139,7 +149,11 @@ def _record(harm: Harm) -> HarmRecord:
     return HarmRecord(nodes=harm.nodes, stopped=harm.stopped, lost=harm.lost)
 
 
-def answer_for(told: Whereabouts, nodes: Sequence[str]) -> Answer:
+def answer_for(
+    told: Whereabouts,
+    nodes: Sequence[str],
+    catalogue: CatalogueExposure = CatalogueExposure(),  # noqa: B008 - frozen
+) -> Answer:
     """Return what it does when exactly these nodes go. Raises: UsageError: there is no such one."""
     exposure = exposure_of(told)
     harm = exposure.harm(nodes)
@@ -151,8 +165,12 @@ def answer_for(told: Whereabouts, nodes: Sequence[str]) -> Answer:
     now = exposure.now()
     if not now.is_safe:
         lines.append(f"besides, already now: {_both(now)}")
-    code = ExitCode.OK if harm.is_safe else ExitCode.PARTIAL
-    return Answer({**_harm_json(harm), "now": _harm_json(now)}, "\n".join(lines), code)
+    lines += catalogue.lines_without(harm.nodes)
+    stops = catalogue.stops_without(harm.nodes)
+    code = ExitCode.OK if harm.is_safe and not stops else ExitCode.PARTIAL
+    told_of = {"stops": stops, "lost": catalogue.loses_without(harm.nodes)}
+    payload = {**_harm_json(harm), "now": _harm_json(now), "catalogue": told_of}
+    return Answer(payload, "\n".join(lines), code)
 
 
 def _now_lines(now: Harm, states: Mapping[str, str], videos: int) -> list[str]:
@@ -172,8 +190,10 @@ def _both(harm: Harm) -> str:
     return "; ".join(found)
 
 
-def _node_row(harm: Harm, state: str) -> tuple[str, ...]:
+def _node_row(harm: Harm, state: str, catalogue: CatalogueExposure) -> tuple[str, ...]:
     unplugged = "safe" if not harm.stopped else _stops(harm)
+    if catalogue.stops_without(harm.nodes):
+        unplugged = "the catalogue stops" if not harm.stopped else f"{unplugged}; the catalogue"
     return (harm.nodes[0], state, unplugged, _loses(harm))
 
 

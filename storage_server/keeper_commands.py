@@ -19,6 +19,9 @@ from storage_server.scrubbing import Scrubbed, scrub_videos
 
 _LOOK_EVERY_S = 1.0
 
+# A coordinator that does not say within this whether it keeps is not asked further.
+_FIND_S = 2.0
+
 _MBIT_BYTES = 1e6 / 8
 
 _DONE = {
@@ -31,11 +34,13 @@ _DONE = {
 
 def keeper_status(args: argparse.Namespace, terminal: Terminal) -> int:
     """Tell what is repaired and moved; tell by the exit code whether something is left."""
+    _turn_to_keeper(args)
     return _tell(ask(args, CoordinatorClient.keeper), terminal)
 
 
 def keeper_run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Look at everything now."""
+    _turn_to_keeper(args)
     return _tell(ask(args, CoordinatorClient.run_keeper), terminal)
 
 
@@ -91,6 +96,7 @@ def scrub(args: argparse.Namespace, terminal: Terminal) -> int:
         terminal.note(f"{found.checked} of {found.total} fragments checked, {found.bad} bad")
 
     found = asyncio.run(scrub_videos(config, tuple(args.videos), say))
+    _turn_to_keeper(args)
     status = ask(args, CoordinatorClient.run_keeper) if found.bad or found.missing else None
     text = f"{found.checked} fragments checked: {found.bad} bad, {found.missing} missing"
     text += f"; {found.unasked} on nodes that do not answer" if found.unasked else ""
@@ -99,6 +105,22 @@ def scrub(args: argparse.Namespace, terminal: Terminal) -> int:
     terminal.result({"scrub": msgspec.to_builtins(found), "keeper": told}, text)
     left = status is not None and _is_left(status)
     return ExitCode.PARTIAL if left or found.unasked else ExitCode.OK
+
+
+def _turn_to_keeper(args: argparse.Namespace) -> None:
+    """Of several coordinators ask the one that keeps, if one says that it does."""
+    config = AdminConfig.from_args(args)
+    if len(config.coordinators) > 1 and (url := asyncio.run(_find_keeper(config))):
+        args.coordinator = [url]
+
+
+async def _find_keeper(config: AdminConfig) -> str:
+    async def keeps(url: str) -> bool:
+        async with CoordinatorClient([url], token=config.token, timeout_s=_FIND_S) as client:
+            return (await client.keeper()).is_keeper
+
+    answers = await asyncio.gather(*map(keeps, config.coordinators), return_exceptions=True)
+    return next((u for u, a in zip(config.coordinators, answers, strict=True) if a is True), "")
 
 
 def keeper_text(status: wire.KeeperStatus) -> str:
@@ -144,6 +166,7 @@ def _upkeep(
     what: str,
     order: Callable[[CoordinatorClient], Awaitable[wire.KeeperStatus]],
 ) -> int:
+    _turn_to_keeper(args)
     planned = ask(args, lambda client: client.plan_keeper(what))
     if args.dry_run:
         return _tell_plan(planned, terminal)

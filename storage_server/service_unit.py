@@ -122,14 +122,14 @@ After=network-online.target
 Wants=network-online.target
 # Without its disk it must not start: it would begin a new, empty store on the mount point.
 RequiresMountsFor={data}
-StartLimitIntervalSec=300
-StartLimitBurst=10
+# Others of its cluster may start minutes later: after a power cut it tries until they are there.
+StartLimitIntervalSec=0
 
 [Service]
 Type=exec
 ExecStart={" ".join(map(quoted, self.command)).replace("$", "$$")}
 {who}{told}Restart=on-failure
-RestartSec=2
+RestartSec=5
 # 2 and 9: the command line or the configuration is wrong, and will be the next time too.
 RestartPreventExitStatus=2 9
 # Requests under way end, and what waits is written.

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import dataclasses
 import importlib.util
 import json
 import os
@@ -20,12 +21,14 @@ from rich.table import Table
 
 from redundancy.backends import best_codec
 from redundancy.errors import EvenflowError, ExitCode
-from redundancy.quantities import counted, size_text
+from redundancy.quantities import size_text
 from redundancy.scheme import Scheme
 from redundancy.terminal import Terminal
 from smart_client import wire
+from smart_client.agreement import Agreement
 from smart_client.command_line.common import run_async, settings
 from smart_client.command_line.init import init
+from smart_client.command_line.verdicts import repair_text, whole_verdict
 from smart_client.config import ClientConfig
 from smart_client.errors import AccessDenied, CoordinatorUnreachable, VideoNotFound
 from smart_client.library import Library
@@ -49,17 +52,21 @@ def status(args: argparse.Namespace, terminal: Terminal) -> int:
     """Show the cluster: the verdict first, then every node."""
     config = settings(args)
 
-    async def work() -> wire.ClusterStatus:
+    async def work() -> tuple[wire.ClusterStatus, Agreement | None, list[str]]:
         async with Library(config) as library:
-            return await library.coordinator.status()
+            cluster = await library.coordinator.status()
+            return cluster, await _agreement(library), await _silent_coordinators(config)
 
     while True:
-        cluster = run_async(work())
-        verdict, code = cluster_verdict(cluster)
+        cluster, agreement, silent = run_async(work())
+        verdict, code = whole_verdict(cluster, agreement, silent)
         gateway = gateway_here(config)
         if terminal.json:
             plain = wire.decode(wire.encode(cluster), dict[str, object])
-            terminal.result({"v": 1, "verdict": verdict, "cluster": plain, "gateway": gateway})
+            payload = {"v": 1, "verdict": verdict, "cluster": plain, "gateway": gateway}
+            summary = agreement.summary if agreement is not None else "not known now"
+            catalogue = {"summary": summary, "silent_coordinators": silent}
+            terminal.result({**payload, "catalogue": catalogue})
         else:
             console = terminal.console()
             console.print(verdict, style="bold green" if code is ExitCode.OK else "bold yellow")
@@ -73,43 +80,30 @@ def status(args: argparse.Namespace, terminal: Terminal) -> int:
         time.sleep(WATCH_INTERVAL_S)
 
 
-def cluster_verdict(cluster: wire.ClusterStatus) -> tuple[str, ExitCode]:
-    """Return one sentence and the exit code of ``status``."""
-    down = [node.record.id for node in cluster.nodes if node.state != "up"]
-    count = "1 video" if cluster.videos == 1 else f"{cluster.videos} videos"
-    facts = f"{size_text(cluster.stored_bytes)} on disk"
-    if cluster.uploading:
-        facts += f", {cluster.uploading} not completely uploaded"
-    if cluster.unplayable:
-        names = ", ".join(cluster.unplayable[:5])
-        return (
-            f"BROKEN  {len(cluster.unplayable)} of {count} cannot be played now: {names} "
-            f"({facts}).  next: bring {', '.join(down) or 'the missing nodes'} back",
-            ExitCode.UNRECOVERABLE,
-        )
-    if cluster.fragile:
-        return (
-            f"FRAGILE  {len(cluster.fragile)} of {count} would be lost to view with one more node "
-            f"gone ({facts}).  next: bring {', '.join(down) or 'the missing nodes'} back",
-            ExitCode.PARTIAL,
-        )
-    if not cluster.nodes:
-        return "EMPTY  no nodes yet.  next: storage-server node --help", ExitCode.TEMPORARY
-    cut_off = [node for node in cluster.nodes if node.state == "up" and node.status == "cut off"]
-    if cut_off:
-        names = ", ".join(node.record.id for node in cut_off)
-        return (
-            f"DEGRADED  {names} cut off from the coordinator: {cut_off[0].reason}.  "
-            "next: smart-client doctor",
-            ExitCode.PARTIAL,
-        )
-    if down:
-        return (
-            f"DEGRADED  {', '.join(down)} not up; all {count} can be played, also after another "
-            f"loss ({facts})",
-            ExitCode.PARTIAL,
-        )
-    return f"OK  {len(cluster.nodes)} nodes up, {count}, {facts}", ExitCode.OK
+async def _agreement(library: Library) -> Agreement | None:
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            return await library.coordinator.agreement()
+    except (EvenflowError, TimeoutError):
+        return None
+
+
+async def _silent_coordinators(config: ClientConfig) -> list[str]:
+    """Return which of several coordinators do not answer."""
+    if len(config.coordinator) == 1:
+        return []  # it just did
+
+    async def is_silent(url: str) -> bool:
+        one = dataclasses.replace(config, coordinator=(url,))
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S), Library(one) as library:
+                await library.coordinator.status()
+        except (EvenflowError, TimeoutError):
+            return True
+        return False
+
+    found = await asyncio.gather(*map(is_silent, config.coordinator))
+    return [url for url, silent in zip(config.coordinator, found, strict=True) if silent]
 
 
 def gateway_here(config: ClientConfig) -> dict[str, Any] | None:
@@ -135,19 +129,6 @@ def gateway_text(gateway: Mapping[str, Any]) -> str:
             f"{size_text(gateway['player_bytes'])} to players (x{gateway['amplification']:.2f})"
         )
     return text
-
-
-def repair_text(cluster: wire.ClusterStatus) -> str:
-    """Say what is being repaired or moved, and how much is left; nothing if nothing is."""
-    keeper = cluster.keeper
-    if keeper is None or not (keeper.groups_left or keeper.fragments_missing or keeper.stuck):
-        return ""
-    parts = [f"to repair or move: {counted(keeper.groups_left, 'group')} of up to 64 chunks"]
-    if keeper.fragments_missing:
-        parts.append(f"lost on nodes that are up: {counted(keeper.fragments_missing, 'fragment')}")
-    if keeper.stuck:
-        parts.append(f"waits for nodes: {keeper.stuck[0]}")
-    return f"KEEPER  {'; '.join(parts)}.  see: storage-server admin keeper status"
 
 
 def node_table(cluster: wire.ClusterStatus, width: int) -> Table:
@@ -272,8 +253,10 @@ async def _network_checks(config: ClientConfig) -> list[Check]:
             found = "; ".join([error.message, *map(str, error.detail.values())])
             return [Check("coordinator", False, found, _coordinator_hint(config, error))]
         took = duration_text(time.monotonic() - began_s)
-        where = ", ".join(config.coordinator)
+        all_of_them = ", ".join(config.coordinator)
+        where = all_of_them if len(config.coordinator) == 1 else f"one of {all_of_them}"
         checks = [Check("coordinator", True, f"{where} answered in {took} ({cluster.catalogue})")]
+        checks += await _catalogue_checks(config, library)
         checks.append(await _token_check(library))
         checks += await asyncio.gather(
             *(_node_check(node.record, library.token) for node in cluster.nodes)
@@ -283,6 +266,19 @@ async def _network_checks(config: ClientConfig) -> list[Check]:
                 Check("nodes", False, "none registered", "start one: storage-server node --help")
             )
         return checks
+
+
+async def _catalogue_checks(config: ClientConfig, library: Library) -> list[Check]:
+    checks = [
+        Check("coordinator", False, f"{url} does not answer", "start it, or leave it out")
+        for url in await _silent_coordinators(config)
+    ]
+    agreement = await _agreement(library)
+    if agreement is None:
+        return [*checks, Check("catalogue", False, "it does not answer", "is a majority up?")]
+    away = [f"{each.name} {each.state}" for each in agreement.members if each.state != "up"]
+    hint = f"bring back what does not answer: {', '.join(away)}"
+    return [*checks, Check("catalogue", not away, agreement.summary, hint)]
 
 
 def _coordinator_hint(config: ClientConfig, error: EvenflowError) -> str:
@@ -316,7 +312,7 @@ async def _token_check(library: Library) -> Check:
         return Check("token", False, error.message, error.hint)
     except EvenflowError as error:
         if not isinstance(error, VideoNotFound):
-            return Check("token", False, error.message, error.hint)
+            return Check("token", False, f"cannot be checked now: {error.message}", error.hint)
     return Check("token", True, "may store and remove" if library.token else "none is needed")
 
 

@@ -235,11 +235,8 @@ class CoordinatorClient:
         trouble = _Trouble()
         answered: EvenflowError | None = None  # what a coordinator that did answer said
         is_doubtful = False
-        pause_s = PAUSE_S
         for attempt in range(ROUNDS):
-            if attempt:
-                await asyncio.sleep(pause_s)
-                pause_s *= 2
+            await asyncio.sleep(PAUSE_S * (2**attempt // 2))  # at once, then longer each time
             for url in list(self._urls):
                 patience = self._patience(is_hasty=repeatable and not attempt)
                 response, trouble, was_sent = await self._ask(method, url, path, data, patience)
@@ -257,6 +254,8 @@ class CoordinatorClient:
                 if response.status_code < 500 or not repeatable or len(self._urls) == 1:
                     raise answered
                 self._prefer_another(url)  # another coordinator may be better off
+            if answered is not None and attempt:
+                break  # all had their time: the trouble lies behind them
         if answered is not None:
             raise answered
         where = ", ".join(self._urls) or "(none given)"

@@ -1,7 +1,7 @@
 """One catalogue copied into another: verified, resumable, never over something else.
 
     read FROM -> nobody keeps it? -> compare with TO: empty, or part of it -> write what is missing
-         -> read both again: the same
+         -> read both again: the same -> mark FROM as moved, and TO as not
 
 A copy that was cut short is a part of FROM; doing it again goes on. Versions are TO's own.
 """
@@ -16,6 +16,9 @@ from storage_server.catalogue.contract import ABSENT, Catalogue, Conflict, Unkno
 
 # Of the coordinator that keeps: renewed every few seconds, gone when it stops. Not copied.
 LEASE_KEY = "keeper/lease"
+
+# Where a catalogue went. Who starts on it afterwards would keep, and collect, by an old one.
+MOVED_KEY = "catalogue/moved"
 
 # A lease is renewed twice in this time.
 LEASE_WATCHED_S = 12.0
@@ -57,11 +60,13 @@ async def copy_catalogue(
     source: Catalogue,
     target: Catalogue,
     *,
+    moved_to: str = "",
     say: Callable[[str], None] = lambda _: None,
     sleep: Sleep = asyncio.sleep,
 ) -> Copied:
     """Copy all registers of ``source`` into ``target``, and make sure.
 
+    Args: moved_to: what the source is to say of where it went; empty: it stays in use.
     Raises: CatalogueInUse: a coordinator runs on the source; AlreadyExists: the target has other
         registers; CopyIncomplete; CatalogueError.
     """
@@ -85,8 +90,27 @@ async def copy_catalogue(
     if written != registers:
         _require_part(written, registers)
         raise CopyIncomplete("not everything arrived", hint="run the same command again")
+    if moved_to:
+        await _mark(target, None)
+        await _mark(source, moved_to.encode())
     size = sum(map(len, registers.values()))
     return Copied(len(registers), len(missing), size, _digest(written))
+
+
+async def _mark(catalogue: Catalogue, value: bytes | None) -> None:
+    """Say where a catalogue went; None: it is the one in use."""
+    for _ in range(_UNKNOWN_MAX):
+        found = await catalogue.get(MOVED_KEY)
+        if (found.value if found is not None else None) == value:
+            return
+        await catalogue.compare_and_set(MOVED_KEY, found.version if found else ABSENT, value)
+    raise CopyIncomplete("a mark is in doubt", hint="run the same command again")
+
+
+async def moved_to(catalogue: Catalogue) -> str:
+    """Return where a catalogue was moved; empty: nowhere. Raises: CatalogueError."""
+    found = await catalogue.get(MOVED_KEY)
+    return found.value.decode("utf-8", "replace") if found is not None else ""
 
 
 async def _require_rest(source: Catalogue, say: Callable[[str], None], sleep: Sleep) -> None:
@@ -105,7 +129,8 @@ async def _require_rest(source: Catalogue, say: Callable[[str], None], sleep: Sl
 
 
 async def _read(catalogue: Catalogue) -> dict[str, bytes]:
-    return {each.key: each.value for each in await catalogue.scan("") if each.key != LEASE_KEY}
+    own = (LEASE_KEY, MOVED_KEY)
+    return {each.key: each.value for each in await catalogue.scan("") if each.key not in own}
 
 
 def _require_part(there: Mapping[str, bytes], registers: Mapping[str, bytes]) -> None:

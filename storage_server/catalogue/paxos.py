@@ -26,7 +26,7 @@ from storage_server.catalogue.contract import (
     check_key,
 )
 from storage_server.catalogue.errors import CatalogueUnavailable
-from storage_server.consensus.driver import Driver
+from storage_server.consensus.driver import SWITCH_S, Driver
 from storage_server.consensus.events import Settings
 from storage_server.consensus.frames import ReplyFrame, RequestFrame
 from storage_server.consensus.http_exchange import HttpExchange
@@ -60,7 +60,9 @@ SCAN_ATTEMPTS_MAX = 10
 # Whoever watches does not wait longer for a member that hangs.
 LOOK_TIMEOUT_S = 0.5
 
-_SETTINGS = Settings()
+# A client waits 5 s for a coordinator: before that it is to hear that too few nodes answer.
+_SETTINGS = Settings(give_up_s=3.0)
+_HELP_S = 1.0
 _numbers = count(1)
 
 
@@ -222,18 +224,18 @@ class PaxosCatalogue(Catalogue):
     # -- operations ------------------------------------------------------------------------------
 
     async def _read(self, driver: Driver, key: Key) -> Value:
-        for _ in range(2):
+        outcome = await driver.run(ReadKey(key))
+        if not isinstance(outcome, Found) and await self._help(driver):
             outcome = await driver.run(ReadKey(key))
-            if isinstance(outcome, Found):
-                return outcome.value
-            await self._help(driver)
-        raise CatalogueUnavailable(f"too few nodes answer: {outcome}")
+        if isinstance(outcome, Found):
+            return outcome.value
+        raise _too_few(_why(outcome))
 
     async def _collect(self, driver: Driver, prefix: str) -> dict[Key, Value]:
         outcome = await driver.run(Collect(prefix))
         if not isinstance(outcome, Collected):
             await self._help(driver)
-            raise CatalogueUnavailable(f"too few nodes answer: {outcome}")
+            raise _too_few(_why(outcome))
         values = dict(outcome.values)
         read = await asyncio.gather(*(self._read(driver, key) for key in outcome.disputed))
         values.update(zip(outcome.disputed, read, strict=True))
@@ -248,19 +250,28 @@ class PaxosCatalogue(Catalogue):
             return Conflict(_entry(write.key, outcome.value))
         await self._help(driver)
         if isinstance(outcome, Unreachable):
-            return CatalogueUnavailable(f"too few nodes answer: {outcome.reason}")
+            return _too_few(outcome.reason)
         return Unknown(str(outcome))
 
-    async def _help(self, driver: Driver) -> None:
-        """Something did not come through: perhaps a change of members is half done."""
-        if driver.proposer.config.previous:
-            await self._finish_switch(driver, driver.proposer.config)
-
-    async def _finish_switch(self, driver: Driver, decided: Config) -> None:
+    async def _help(self, driver: Driver) -> bool:
+        """Something did not come through: finish a change of members, if one is half done."""
+        if not driver.proposer.config.previous:
+            return False
         try:
-            await driver.switch(decided)
+            await self._finish_switch(driver, driver.proposer.config, _HELP_S)
+        except CatalogueUnavailable:
+            return False
+        return True
+
+    async def _finish_switch(
+        self, driver: Driver, decided: Config, patience_s: float = SWITCH_S
+    ) -> None:
+        try:
+            await driver.switch(decided, patience_s)
         except TimeoutError as error:
-            raise CatalogueUnavailable("too few nodes answer to change the members") from error
+            raise CatalogueUnavailable(
+                "too few nodes answer to end the last change of members"
+            ) from error
 
     # -- who keeps it ----------------------------------------------------------------------------
 
@@ -289,8 +300,10 @@ class PaxosCatalogue(Catalogue):
             return newest
         if len(members) < len(self._urls):
             raise CatalogueUnavailable(
-                f"{len(members)} of {len(self._urls)} nodes answer, and those are new",
-                hint="start all nodes that keep the catalogue",
+                f"{len(members)} of {len(self._urls)} nodes that are to keep the catalogue answer"
+                + (", and know of none yet" if members else ""),
+                hint="start all of them; their addresses are those of nodes, and their token is "
+                "this coordinator's",
             )
         config = Config(1, tuple(sorted(members)))
         if await self._begin_first(config) < majority(len(config.members)):
@@ -339,6 +352,17 @@ class PaxosCatalogue(Catalogue):
             return await self._exchange.ask(url, frame)
         except (EvenflowError, OSError, TimeoutError):
             return None
+
+
+def _too_few(reason: str) -> CatalogueUnavailable:
+    return CatalogueUnavailable(
+        f"too few of the nodes that keep the catalogue answer: {reason}",
+        hint="`storage-server consensus status` names those that are silent",
+    )
+
+
+def _why(outcome: object) -> str:
+    return outcome.reason if isinstance(outcome, Unreachable) else str(outcome)
 
 
 def _entry(key: str, value: Value) -> Entry | None:

@@ -63,6 +63,10 @@ class Counts:
     attempts_failed: int = 0
 
 
+# For a change of members that somebody asked for: all registers go over in it.
+SWITCH_S = 30.0
+
+
 class Driver:
     """Responsible for one proposer in the running event loop."""
 
@@ -99,7 +103,7 @@ class Driver:
         self._do(self.proposer.handle(Submit(number, operation), self._loop.time()))
         return await future
 
-    async def switch(self, successor: Config) -> None:
+    async def switch(self, successor: Config, patience_s: float = SWITCH_S) -> None:
         """Go over to a decided successor, or finish doing so; return when a majority serves it.
 
         Raises: TimeoutError: not yet; it may be tried again.
@@ -115,7 +119,7 @@ class Driver:
                 found += switch.handle(send.member, reply, self._loop.time())
             return found
 
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(patience_s):
             sends = switch.begin(self._loop.time())
             while sends:
                 answers = await asyncio.gather(*(ask(send) for send in sends))

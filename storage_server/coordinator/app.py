@@ -209,6 +209,7 @@ class Api:
     async def remove_node(self, request: web.Request) -> web.Response:
         """Take a node out when everything it holds is elsewhere."""
         node = request.match_info["node"]
+        await self._coordinator.require_no_catalogue_on(node)
         moved = await self._coordinator.emptier.remove(node)
         return json_response(wire.Removed(node=node, moved=moved))
 

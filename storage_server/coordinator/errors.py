@@ -1,6 +1,6 @@
 """What can go wrong in a coordinator besides what its clients know already."""
 
-from redundancy.errors import EvenflowError, ExitCode
+from redundancy.errors import ConfigError, EvenflowError, ExitCode
 
 
 class CoordinatorError(EvenflowError):
@@ -51,6 +51,12 @@ class MoveFailed(CoordinatorError):
     code = "MOVE_FAILED"
     exit_code = ExitCode.TEMPORARY
     retryable = True
+
+
+class CatalogueMoved(ConfigError):
+    """The catalogue was copied into another one, and that is kept since."""
+
+    code = "CATALOGUE_MOVED"
 
 
 class NotTheKeeper(CoordinatorError):

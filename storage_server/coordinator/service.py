@@ -10,8 +10,10 @@ from redundancy.placement import RendezvousPlacement
 from smart_client import wire
 from storage_server.agreement_trace import Trace
 from storage_server.catalogue.contract import Catalogue
+from storage_server.catalogue.copying import moved_to
 from storage_server.catalogue.watched import WatchedCatalogue
 from storage_server.coordinator.emptying import NodeEmptier
+from storage_server.coordinator.errors import CannotEmptyNode, CatalogueMoved
 from storage_server.coordinator.failure_detector import (
     DetectorLimits,
     FailureDetector,
@@ -118,8 +120,13 @@ class Coordinator:
     async def load(self) -> None:
         """Read the catalogue. Deletions that were cut short will be finished.
 
-        Raises: RegisterDamaged, CatalogueError.
+        Raises: CatalogueMoved, RegisterDamaged, CatalogueError.
         """
+        if where := await moved_to(self.catalogue):
+            raise CatalogueMoved(
+                f"this catalogue was moved to {where}",
+                hint=f"start with --catalogue {where}",
+            )
         await self.members.load()
         await self.verdicts.load()
         for video_id in await self.library.load(self.registers):
@@ -127,6 +134,21 @@ class Coordinator:
             await self.trash.begin(video_id, f"unknown-{video_id}")
         await self.views.load()
         await self.uptimes.load()
+
+    async def require_no_catalogue_on(self, node: str) -> None:
+        """Return if a node keeps no part of the catalogue: that does not move with its fragments.
+
+        Raises: NodeNotFound, CannotEmptyNode.
+        """
+        urls = {url.rstrip("/") for url in self.members.record(node).urls}
+        found = await self.catalogue.agreement()
+        if any(each.url.rstrip("/") in urls for each in found.members if each.url):
+            raise CannotEmptyNode(
+                f"node {node} is one of {len(found.members)} that keep the catalogue; nothing was "
+                "changed",
+                hint=f"first let another do it: storage-server admin catalogue members replace "
+                f"{node} OTHER",
+            )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -4,8 +4,11 @@ import io
 
 from rich.console import Console
 
+from redundancy.errors import ExitCode
 from smart_client import wire
-from smart_client.command_line.health import cluster_verdict, node_table
+from smart_client.agreement import Agreement, AgreementMember
+from smart_client.command_line.health import node_table
+from smart_client.command_line.verdicts import cluster_verdict, whole_verdict
 
 GB = 10**9
 
@@ -55,3 +58,40 @@ def test_a_verdict_reads_as_a_sentence() -> None:
     assert "1 of 2 videos would be lost to view with one more node gone (5 GB on disk, 1" in fragile
     broken, _ = cluster_verdict(cluster(unplayable=("a",)))
     assert "1 of 2 videos cannot be played now: a (5 GB on disk).  next: bring" in broken
+
+
+def keepers(*states: str) -> Agreement:
+    members = tuple(
+        AgreementMember(name=f"node-{place}", state=state) for place, state in enumerate(states)
+    )
+    quorum = len(states) // 2 + 1
+    return Agreement(catalogue="chunkpaxos", summary="", members=members, quorum=quorum)
+
+
+def test_a_catalogue_without_a_majority_is_the_gravest_of_all() -> None:
+    verdict, code = whole_verdict(cluster(), keepers("up", "silent", "refuses"), [])
+    assert code is ExitCode.TEMPORARY
+    assert verdict.startswith("BROKEN  the catalogue has no majority: 1 of 3 who keep it answer")
+    assert "bring node-1, node-2 back" in verdict
+
+
+def test_who_keeps_no_catalogue_or_does_not_answer_is_named_in_the_verdict() -> None:
+    whole, code = whole_verdict(cluster(), keepers("up", "up", "up"), [])
+    assert (whole, code) == cluster_verdict(cluster())
+    verdict, code = whole_verdict(cluster(), keepers("up", "up", "silent"), ["http://c:1"])
+    assert code is ExitCode.PARTIAL
+    assert "node-2 takes no part in keeping the catalogue: 0 more may be lost" in verdict
+    assert "coordinator http://c:1 does not answer" in verdict
+    assert "(3 nodes up" in verdict
+    worse, code = whole_verdict(cluster(fragile=("a",)), keepers("up", "up", "silent"), [])
+    assert (worse.split()[0], code) == ("FRAGILE", ExitCode.PARTIAL)
+    assert "node-2 takes no part" in worse
+    gravest = whole_verdict(cluster(unplayable=("a",)), keepers("up", "up", "silent"), [])
+    assert gravest == cluster_verdict(cluster(unplayable=("a",)))
+
+
+def test_a_catalogue_that_does_not_know_what_nodes_hold_is_not_ok() -> None:
+    keeper = wire.KeeperStatus(is_keeper=True, trouble="nodes hold 12 fragments")
+    verdict, code = cluster_verdict(cluster(keeper=keeper))
+    assert code is ExitCode.PARTIAL
+    assert "nodes hold 12 fragments" in verdict

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 _PAGE_KEYS = 10_000
 
+# So many strays may be what a job or an upload left, however little else there is.
+_STRAYS_OF_CHANCE = 8
+
 
 class Audit:
     """Responsible for knowing which recorded fragments are not there, and collecting the others."""
@@ -38,9 +41,23 @@ class Audit:
         self._orphans: dict[NodeKey, float] = {}  # -> when it was seen first
         self.missing: dict[NodeKey, str] = {}  # -> its group
         self.collected = 0
+        self._counts: dict[str, tuple[int, int]] = {}  # node -> recorded there, strays
+
+    @property
+    def warning(self) -> str:
+        """What speaks against this catalogue being that of these nodes; empty: nothing."""
+        named = sum(count for count, _ in self._counts.values())
+        strays = sum(count for _, count in self._counts.values())
+        if not strays or (named and strays <= max(named, _STRAYS_OF_CHANCE)):
+            return ""
+        return (
+            f"nodes hold {strays} fragments that this catalogue does not name, and {named} that "
+            "it does: is it the right one? None of them is dropped"
+        )
 
     async def look(self, *, at_all: bool = False) -> None:
         """Look at the nodes that are due, or at all that are up."""
+        self._counts = {n: c for n, c in self._counts.items() if n in self._members.records}
         for node in sorted(self._members.records):
             if self._members.state(node) is not NodeState.UP:
                 self._audited_at_s.pop(node, None)  # whoever comes back is looked at anew
@@ -99,6 +116,7 @@ class Audit:
             if not await is_there(self._links, node, key):
                 self._note_missing(node, key, named[key])
         await self._read_bad(node)
+        self._counts[node] = len(named), len(held - named.keys())
         await self._collect(node, held - named.keys())
         self._audited_at_s[node] = self._clock()
 
@@ -135,7 +153,8 @@ class Audit:
             since_s = self._orphans.setdefault((node, key), now_s)
             if now_s - since_s >= self._limits.orphan_after_s:
                 due.append(key)
-        if not due:
+        # A catalogue that is empty, old or another's must not have everything dropped.
+        if not due or self.warning:
             return
         named = await self._named_anywhere(node)  # the second look
         for key in due:

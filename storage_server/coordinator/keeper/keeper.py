@@ -140,7 +140,7 @@ class Keeper:
         return wire.KeeperStatus(
             is_keeper=self.lease.is_held,
             groups_left=self._count_left(),
-            fragments_missing=len(self.audit.missing),
+            fragments_missing=len(self.audit.missing) if self.lease.is_held else 0,
             done=dict(self.done),
             failed=self.failed,
             received_bytes=self.worker.received_bytes,
@@ -151,7 +151,7 @@ class Keeper:
                 for (key, number), each in sorted(self.stuck.items())[:_STUCK_NAMED_MAX]
             ),
             resting=tuple(sorted(self.worker.throttle.resting)),
-            trouble=self.trouble,
+            trouble=self.trouble or self.audit.warning,
             limits=self.limits.told | {"lost_after_s": self._members.limits.lost_after_s},
         )
 
@@ -190,6 +190,9 @@ class Keeper:
         holds = await self.lease.hold()
         if holds and not self._was_holder:
             await self._library.refresh(self._registers)
+        if self._was_holder and not holds:  # what it knew of nodes grows old
+            self.audit.missing.clear()
+            self.stuck.clear()
         self._was_holder = holds
         return holds
 

@@ -20,6 +20,8 @@ from storage_server.catalogue.errors import CatalogueUnavailable
 from storage_server.catalogue.memory import MemoryCatalogue
 from storage_server.catalogue.sqlite import SqliteCatalogue
 from storage_server.cli import main
+from storage_server.coordinator.errors import CatalogueMoved
+from storage_server.coordinator.service import Coordinator
 from support.catalogue_kinds import KINDS
 
 KIND = {kind.name: kind for kind in KINDS}
@@ -179,3 +181,22 @@ def test_the_command_copies_says_what_next_and_refuses_what_runs(tmp_path, capsy
             await holder.close()
 
     assert asyncio.run(while_it_runs())[0] != ExitCode.OK
+
+
+def test_a_coordinator_starts_on_what_was_copied_and_not_on_the_old_one(tmp_path):
+    """It would keep, and collect, by a catalogue that grows old."""
+
+    async def use(source, target):
+        await fill(source, {"node/a": b'{"v":1,"id":"a","urls":["http://127.0.0.1:1"]}'})
+        await copy_catalogue(source, target, moved_to="nodes:http://n")
+        with pytest.raises(CatalogueMoved, match="was moved to nodes:http://n") as caught:
+            await Coordinator(source).load()
+        assert caught.value.exit_code is ExitCode.CONFIG
+        await Coordinator(target).load()
+        # The other way round, as long as nothing has changed.
+        await copy_catalogue(target, source, moved_to="sqlite:old")
+        await Coordinator(source).load()
+        with pytest.raises(CatalogueMoved):
+            await Coordinator(target).load()
+
+    with_two(use, tmp_path)

@@ -8,8 +8,10 @@ import time
 import pytest
 
 from redundancy.errors import EvenflowError
+from smart_client.errors import Conflict
 from smart_client.transport.coordinator import FIRST_TRY_S, CoordinatorClient
-from support.real_cluster import RealCluster
+from storage_server.catalogue.watched import AGREEMENT_AGE_MAX_S
+from support.real_cluster import RealCluster, run
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
@@ -119,3 +121,46 @@ def test_sqlite_is_for_one_coordinator_and_says_what_is_for_several(tmp_path):
     done = made.storage_server("up", "--coordinators", "2")
     assert done.code == 2
     assert "chunkpaxos" in done.out + done.err
+
+
+def administer(cluster: RealCluster, *words: str, where: str = ""):
+    option = ("--coordinator", where or cluster.coordinator)
+    return run("storage_server", *words, *option, "--json", home=cluster.directory)
+
+
+def test_who_keeps_the_catalogue_is_part_of_every_answer(cluster):
+    """All three nodes keep it: with two away nothing can be decided."""
+    nodes = [node["id"] for node in cluster.nodes]
+    alone = administer(cluster, "exposure", nodes[0])
+    assert alone.json["catalogue"] == {"stops": False, "lost": False}
+    both = administer(cluster, "exposure", *nodes[:2])
+    assert both.code == 3
+    assert both.json["catalogue"] == {"stops": True, "lost": True}
+
+    async def remove() -> None:
+        async with CoordinatorClient(cluster.coordinator.split(",")) as client:
+            await client.remove_node(nodes[0])
+
+    with pytest.raises(Conflict, match="one of 3 that keep the catalogue; nothing was changed"):
+        asyncio.run(remove())
+    cluster.signal(0, signal.SIGSTOP)
+    try:
+        time.sleep(AGREEMENT_AGE_MAX_S + 0.5)
+        told = cluster.client("status", "--json")
+        assert told.code == 3
+        assert f"{nodes[0]} takes no part in keeping the catalogue" in told.json["verdict"]
+        cluster.signal(1, signal.SIGSTOP)
+        time.sleep(AGREEMENT_AGE_MAX_S + 0.5)
+        told = cluster.client("status", "--json")
+        assert told.code == 5
+        assert "the catalogue has no majority" in told.json["verdict"]
+    finally:
+        cluster.mend()
+
+
+def test_repairs_are_asked_of_the_coordinator_that_keeps(cluster):
+    urls = cluster.coordinator.split(",")
+    for order in (urls, urls[::-1]):
+        asked = administer(cluster, "admin", "keeper", "run", where=",".join(order))
+        assert asked.code == 0, asked
+        assert asked.json["keeper"]["is_keeper"]

@@ -45,3 +45,28 @@ def test_a_stray_fragment_stays_for_the_time_of_grace(tmp_path):
         assert held == [await keys_on(made, name) for name in made.nodes]
 
     in_a_cluster(tmp_path, use, 5, keeper=AT_ONCE)
+
+
+def test_a_catalogue_that_names_nothing_has_nothing_dropped(tmp_path):
+    """It may be an empty one, started by mistake over the nodes of another."""
+
+    async def use(made: Cluster):
+        await store_video(made)
+        video = await made.client.video("kino")
+        library, registers = made.coordinator.library, made.coordinator.registers
+        for key, _ in library.groups_of(video.id):
+            stored = await registers.get(key, wire.GroupRecord)
+            await registers.write(key, None, stored.version)
+            library.drop_group(key)
+        held = [await keys_on(made, name) for name in made.nodes]
+        assert sum(map(len, held)) == 15
+        keeper = made.coordinator.keeper
+        keeper.audit._limits = COLLECTING
+        for _ in range(3):
+            await keeper.round(audits=True)
+        assert held == [await keys_on(made, name) for name in made.nodes]
+        assert "nodes hold 15 fragments that this catalogue does not name" in (
+            keeper.status().trouble
+        )
+
+    in_a_cluster(tmp_path, use, 5, keeper=AT_ONCE)

@@ -8,7 +8,7 @@ import pytest
 
 from redundancy.errors import ExitCode
 from smart_client import wire
-from smart_client.command_line.health import cluster_verdict
+from smart_client.command_line.verdicts import cluster_verdict
 from smart_client.errors import AccessDenied, Conflict, InvalidRequest, NameTaken, NodeNotFound
 from smart_client.transport.nodes import NodeConnections
 from storage_server.heartbeats import HeartbeatSender
