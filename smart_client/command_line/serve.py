@@ -21,7 +21,10 @@ def serve(args: argparse.Namespace, terminal: Terminal) -> int:
     """Run the gateway until it is stopped."""
     config = settings(args)
     require_safe_address(config.listen, insecure=args.insecure)
-    run_async(_serve(config, terminal))
+    try:
+        run_async(_serve(config, terminal))
+    except KeyboardInterrupt:  # or SIGTERM: that is how it ends
+        terminal.note("stopped")
     return ExitCode.OK
 
 

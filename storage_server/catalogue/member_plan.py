@@ -132,5 +132,6 @@ def members_text(found: Agreement) -> str:
 
 
 def _row(member: AgreementMember) -> Sequence[str]:
-    took = f"{member.answer_s * 1000:.1f} ms" if member.answer_s is not None else member.detail
+    answer_s = member.answer_s
+    took = member.detail if member.detail or answer_s is None else f"{answer_s * 1000:.1f} ms"
     return (member.name, f"{member.state} {member.role}".strip(), took, member.url)

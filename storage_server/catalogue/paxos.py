@@ -197,7 +197,7 @@ class PaxosCatalogue(Catalogue):
             async with asyncio.timeout(LOOK_TIMEOUT_S):
                 answer = await self._exchange.ask(url, RequestFrame("", (Hello(next(_numbers)),)))
         except (EvenflowError, OSError, TimeoutError) as error:
-            detail = str(error) or f"no answer in {LOOK_TIMEOUT_S:g} s"
+            detail = str(error).removeprefix(f"{url}: ") or f"no answer in {LOOK_TIMEOUT_S:g} s"
             return AgreementMember(
                 name=member.id, url=url, state="silent", role="acceptor", detail=detail
             )

@@ -1,6 +1,7 @@
 """Frames over HTTP: ``POST /v1/paxos`` on kept connections, two for each node."""
 
 import io
+import os
 from collections.abc import Sequence
 
 import aiohttp
@@ -54,7 +55,9 @@ class HttpExchange:
                     raise InvalidFrame(f"{url} answered with too much")
                 return decode_replies(await response.read())
         except aiohttp.ClientError as error:
-            raise ConnectionError(f"{url}: {error}") from error
+            number = error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
+            why = os.strerror(number) if number else str(error) or type(error).__name__
+            raise ConnectionError(f"{url}: {why}") from error
 
     async def close(self) -> None:
         """Close the connections."""

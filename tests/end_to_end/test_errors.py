@@ -2,11 +2,13 @@
 
 import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.browser_pages import gateway_of
 from support.real_cluster import Done, RealCluster, run
 
 pytestmark = pytest.mark.real
@@ -228,3 +230,12 @@ def test_a_download_onto_a_full_disk_leaves_nothing(
         assert list(disk.iterdir()) == []
     finally:
         os.system(f"umount {disk}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_gateway_that_is_told_to_stop_has_not_failed(
+    running: RealCluster, tmp_path: Path, number: int
+) -> None:
+    with gateway_of(running, tmp_path) as gateway:
+        gateway.process.send_signal(number)
+        assert gateway.process.wait(20) == 0
