@@ -363,7 +363,7 @@ def config(args: argparse.Namespace, terminal: Terminal) -> int:
     values = {k: v for k, v in asdict(found).items() if k != "origins"}
     origins = {name: found.origins.get(name, "default") for name in values}
     lines = [
-        f"{name} = {value!r}" + (f"   # {origins[name]}" if args.origin else "")
+        f"{name} = {json.dumps(value)}" + (f"   # {origins[name]}" if args.origin else "")
         for name, value in values.items()
     ]
     terminal.result({"v": 1, "config": values, "origins": origins}, "\n".join(lines))

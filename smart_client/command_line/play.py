@@ -277,11 +277,14 @@ def receipt(session: dict[str, Any]) -> str:
     """Return the lines left on the terminal after a session."""
     used = sum(1 for node in session["nodes"] if node["bytes"])
     extra = 100 * (session["amplification"] - 1)
+    if session["bytes"] or not session["played_s"]:
+        brought = f"{size_text(session['bytes'])} from {counted(used, 'node')} (+{extra:.2f} %)"
+    else:
+        brought = "all of it from the cache"
     lines = [
         f"played {clock(session['played_s'])} of '{session['video']}' with the "
         f"{session['scheduler']} scheduler, {session['layout']}",
-        f"  {size_text(session['bytes'])} from {counted(used, 'node')} (+{extra:.2f} %), "
-        f"{counted(session['takeovers'], 'takeover')}, "
+        f"  {brought}, {counted(session['takeovers'], 'takeover')}, "
         f"{counted(session['reissues'], 'request')} reissued, "
         f"{counted(session['corrupt'], 'corrupt answer')}",
     ]

@@ -74,6 +74,13 @@ def cluster_verdict(cluster: wire.ClusterStatus) -> tuple[str, ExitCode]:
             f"loss ({facts})",
             ExitCode.PARTIAL,
         )
+    keeper = cluster.keeper
+    if keeper is not None and (keeper.fragments_missing or keeper.stuck):
+        return (
+            f"DEGRADED  {len(cluster.nodes)} nodes up, {count}, {facts}; some chunks lack "
+            "fragments",
+            ExitCode.PARTIAL,
+        )
     return f"OK  {len(cluster.nodes)} nodes up, {count}, {facts}", ExitCode.OK
 
 

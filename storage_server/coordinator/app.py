@@ -270,7 +270,9 @@ class Api:
 
     async def get_metrics(self, _: web.Request) -> web.Response:
         """Return the counters as Prometheus text."""
-        text = self._metrics.render(self._coordinator.status())
+        text = self._metrics.render(
+            self._coordinator.status(), chunks_stuck=len(self._coordinator.keeper.stuck)
+        )
         return web.Response(
             body=text.encode(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},

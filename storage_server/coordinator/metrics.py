@@ -24,15 +24,18 @@ class CoordinatorMetrics:
         self._requests[method, route, status] += 1
         self._seconds.observe(took_s)
 
-    def render(self, status: wire.ClusterStatus) -> str:
-        """Return everything as Prometheus text, format 0.0.4."""
+    def render(self, status: wire.ClusterStatus, *, chunks_stuck: int) -> str:
+        """Return everything as Prometheus text, format 0.0.4.
+
+        Args: chunks_stuck: all of them; a status names a few.
+        """
         lines = [f"# TYPE {_PREFIX}_requests_total counter"]
         for (method, route, code), count in sorted(self._requests.items()):
             labels = f'method="{method}",route="{route}",status="{code}"'
             lines.append(f"{_PREFIX}_requests_total{{{labels}}} {count}")
         lines.append(f"# TYPE {_PREFIX}_request_seconds histogram")
         lines.extend(self._seconds.lines(f"{_PREFIX}_request_seconds"))
-        for name, value in _gauges(status):
+        for name, value in [*_gauges(status), ("keeper_chunks_stuck", chunks_stuck)]:
             lines.append(f"# TYPE {_PREFIX}_{name} gauge")
             lines.append(f"{_PREFIX}_{name} {value:.12g}")
         if status.keeper is not None:
@@ -56,7 +59,6 @@ def _gauges(status: wire.ClusterStatus) -> Iterable[tuple[str, float]]:
         yield "keeper_is_here", status.keeper.is_keeper
         yield "keeper_groups_left", status.keeper.groups_left
         yield "keeper_fragments_missing", status.keeper.fragments_missing
-        yield "keeper_chunks_stuck", len(status.keeper.stuck)
         yield "keeper_drops_waiting", status.keeper.drops_waiting
     for state in ("up", "suspect", "lost", "unknown"):
         yield f"nodes_{state}", sum(node.state == state for node in status.nodes)

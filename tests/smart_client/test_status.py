@@ -91,6 +91,8 @@ def test_who_keeps_no_catalogue_or_does_not_answer_is_named_in_the_verdict() -> 
 
 
 def test_a_catalogue_that_does_not_know_what_nodes_hold_is_not_ok() -> None:
+    lacking = cluster(keeper=wire.KeeperStatus(is_keeper=True, stuck=("'a' chunk 0: no node",)))
+    assert cluster_verdict(lacking)[0].endswith("some chunks lack fragments")
     keeper = wire.KeeperStatus(is_keeper=True, trouble="nodes hold 12 fragments")
     verdict, code = cluster_verdict(cluster(keeper=keeper))
     assert code is ExitCode.PARTIAL

@@ -139,6 +139,7 @@ function progressOf({ status, sending }) {
       return { share, tone: "", text: `Sending: ${done}${speed ? `, ${size(speed)}/s` : ""}${left}` };
     }
     case "sent":
+      if (live.link.state === "live") return { share: 1, tone: "", text: `Sent: ${size(status.size)}, about to be stored` };
       return { share: 1, tone: "warn", text: `Sent: ${size(status.size)}. How far it is stored is not known now.` };
     case "storing":
     case "ladder": {

@@ -11,6 +11,8 @@ import { PlayerTruth } from "../player/truth.js";
 import { healthOf, isFilm, layoutText, unknownCard } from "../words.js";
 
 const FIGURES_MS = 500;
+// Names carry no suffix; a file on a disk is opened by one.
+const SUFFIXES = { "video/mp4": ".mp4", "video/webm": ".webm", "video/quicktime": ".mov", "video/x-matroska": ".mkv", "video/x-msvideo": ".avi", "video/x-flv": ".flv", "audio/mpeg": ".mp3" };
 
 export const title = ({ argument }) => argument || "Player";
 
@@ -25,7 +27,7 @@ export function open(root, { argument: name, query }) {
   const others = othersPart(name);
   root.append(
     h("div", { class: "page-head" }, h("div", {}, h("a", { class: "back", href: "#/library" }, icon("back"), "Library"), h("h1", { text: name }), facts)),
-    h("div", { class: "watch" }, h("div", { class: "watch-film" }, stage, notice, bar, others, keyList.element), panel.side),
+    h("div", { class: "watch" }, h("div", { class: "watch-film" }, stage, notice, bar, others.element, keyList.element), panel.side),
     panel.below,
   );
   panel.none("opening …");
@@ -41,6 +43,7 @@ export function open(root, { argument: name, query }) {
       const video = details.video ?? openOnly(name);
       // Its health is told as it is now, not as it was when the page was opened.
       closers.push(live.watch(["videos", "cluster", "link"], () => setText(facts, factsText(details, name))));
+      others.tell(video);
       bitrate = video.duration_s ? video.size / video.duration_s : null;
       truth = new PlayerTruth(film, name);
       closers.push(() => truth.close(), follow(name, film, truth, panel));
@@ -49,7 +52,7 @@ export function open(root, { argument: name, query }) {
     (error) => {
       show(stage);
       show(notice, unknownCard(error, null));
-      if (error.status === 404) others.remove(); // there is no address to open elsewhere
+      if (error.status === 404) others.element.remove(); // there is no address to open elsewhere
       panel.none("no session");
     },
   );
@@ -169,7 +172,20 @@ function follow(name, film, truth, panel) {
 
 function othersPart(name) {
   const address = new URL(under("/v", name), location.href).href;
-  return h("details", { class: "fold" }, h("summary", { text: "Open in another player" }), h("div", { class: "stack-small" }, copyLine("the address", address), copyLine("the command for mpv", `mpv ${address}`), copyLine("the command for VLC", `vlc ${address}`)));
+  const more = h("div", { class: "stack-small" });
+  const lines = h("div", { class: "stack-small" }, copyLine("the address", address), copyLine("the command for mpv", `mpv ${address}`), copyLine("the command for VLC", `vlc ${address}`), more);
+  return {
+    element: h("details", { class: "fold" }, h("summary", { text: "Open in another player, or download" }), lines),
+    tell(video) {
+      const whole = (path) => new URL(path, location.href).href;
+      show(
+        more,
+        video.urls.hls && copyLine("the ladder as HLS", whole(video.urls.hls)),
+        video.urls.dash && copyLine("the ladder as DASH", whole(video.urls.dash)),
+        h("p", {}, h("a", { href: address, download: `${name}${SUFFIXES[video.mime] ?? ""}`, text: "Download the original" })),
+      );
+    },
+  };
 }
 
 function keysPart() {
