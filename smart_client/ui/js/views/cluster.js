@@ -28,6 +28,7 @@ export function open(root) {
   root.append(h("div", { class: "page-head" }, h("div", {}, h("h1", { text: "Cluster" }), lead)), body);
 
   let exposure = null;
+  let consensus = null;
   const draw = () => {
     const status = live.cluster?.status;
     const trouble = clusterTrouble();
@@ -48,10 +49,14 @@ export function open(root) {
     verdict.dataset.text = words.text;
     nodes.update(status.nodes);
     drawKeeper(keeper, status);
-    drawExposure(unplug, exposure);
+    drawExposure(unplug, exposure, consensus);
   };
   const asking = poll("/api/v1/exposure", EXPOSURE_MS, ({ value, error, sinceMs }) => {
     exposure = { value, error, sinceMs };
+    draw();
+  });
+  const askingWho = poll("/api/v1/consensus", EXPOSURE_MS, ({ value }) => {
+    consensus = value ?? null;
     draw();
   });
   const end = live.watch(["cluster", "link"], draw);
@@ -59,6 +64,7 @@ export function open(root) {
   return () => {
     end();
     asking.stop();
+    askingWho.stop();
     clearInterval(timer);
   };
 }
@@ -149,15 +155,26 @@ function drawKeeper(box, { keeper, deleting }) {
 }
 
 /** From the coordinator's exact report over every chunk and every set of missing nodes. */
-function drawExposure(box, told) {
+function drawExposure(box, told, consensus) {
   if (!told) return show(box, h("p", { class: "muted", text: "Looking at every chunk …" }));
-  const key = told.error ? `trouble ${told.sinceMs}` : JSON.stringify(told.value);
+  const kept = keptText(consensus);
+  const key = told.error ? `trouble ${told.sinceMs}` : `${JSON.stringify(told.value)} ${kept}`;
   if (box.dataset.key === key) return;
   box.dataset.key = key;
   if (told.error) return show(box, unknownCard(told.error, told.sinceMs));
   const report = told.value;
   if (!report.videos) return show(box, h("p", { class: "muted", text: "Any of them: nothing is stored yet." }));
-  show(box, h("ul", { class: "unplug" }, report.nodes.map(unplugLine)), h("p", { class: "small muted", text: report.combined.map(combinedText).join(" ") }));
+  show(box, h("ul", { class: "unplug" }, report.nodes.map(unplugLine)), h("p", { class: "small muted", text: report.combined.map(combinedText).join(" ") }), kept && h("p", { class: "small muted", text: kept }));
+}
+
+/** Which of the nodes are needed for the catalogue, where nodes keep it. */
+function keptText(consensus) {
+  if (consensus?.catalogue !== "chunkpaxos") return "";
+  const { members, quorum } = consensus;
+  const spare = members.filter((member) => member.state === "up").length - quorum;
+  const who = `The catalogue is kept by ${members.map((member) => member.name).sort().join(", ")}: ${quorum} of them must be up.`;
+  if (spare < 0) return `${who} They are not: nothing can be opened, stored or changed until more are back.`;
+  return `${who} ${spare ? `Now ${count(spare, "of them may", "of them may")} be away at once.` : "None of them may be unplugged now."}`;
 }
 
 const naming = (names) => `${count(names.length, "video")}: ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""}`;
