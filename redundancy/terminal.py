@@ -218,7 +218,7 @@ def run(parser: CommandParser, argv: Sequence[str] | None = None) -> int:
 def from_os_error(error: OSError) -> EvenflowError:
     """Translate a local file error into ours, with the next step."""
     where = f"{error.filename}: " if error.filename else ""
-    text = f"{where}{error.strerror or error}"
+    text = f"{where}{error.strerror or str(error) or type(error).__name__}"
     if error.errno == errno.ENOENT:
         return FileMissing(text, hint="check the path")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

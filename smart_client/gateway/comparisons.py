@@ -1,6 +1,7 @@
 """Smart against naive in simulated worlds: results that are there, and a small new one."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
@@ -88,7 +89,8 @@ class ComparisonDesk:
                     _, said = await process.communicate()
             finally:
                 if process.returncode is None:
-                    process.kill()
+                    with contextlib.suppress(ProcessLookupError):  # it ended this moment
+                        process.kill()
                     await process.wait()
             if process.returncode:
                 trouble = said.decode(errors="replace")[-500:] or f"status {process.returncode}"

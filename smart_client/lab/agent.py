@@ -1,6 +1,7 @@
 """Runs one process of the lab: JSON lines over pipes, and the end of the pipe is the end."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -86,5 +87,6 @@ class Agent:
             try:
                 await asyncio.wait_for(self._process.wait(), patience_s)
             except TimeoutError:
-                self._process.kill()
+                with contextlib.suppress(ProcessLookupError):  # it ended this moment
+                    self._process.kill()
         return await self._process.wait()

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from redundancy.errors import ExitCode
+from redundancy.terminal import from_os_error
 
 # Stands for a module that takes long to load: it says that it does, and goes on.
 _SLOW = """\
@@ -44,3 +45,8 @@ def test_every_command_begins_there(module):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_error_without_words_is_told_by_its_kind():
+    assert from_os_error(ProcessLookupError()).message == "ProcessLookupError"
+    assert from_os_error(TimeoutError()).message == "TimeoutError"
