@@ -46,8 +46,15 @@ export function layoutGlyph(video) {
   return h("span", { class: "glyph", "aria-hidden": "true" }, bars);
 }
 
+/** How many more losses every video survives, in words; `videos` may not be known yet. */
+function survivedText(videos) {
+  const left = (videos ?? []).map(lossesLeft).filter((each) => each !== null);
+  const least = left.length ? Math.min(...left) : 1;
+  return least > 1 ? `any ${least} more losses` : "one more loss";
+}
+
 /** The cluster's verdict: `{tone, word, text, aside}`. */
-export function verdictOf(status) {
+export function verdictOf(status, known = null) {
   const away = status.nodes.filter((node) => node.state !== "up").map((node) => node.record.id);
   const videos = count(status.videos, "video");
   const list = (names) => names.slice(0, 4).join(", ") + (names.length > 4 ? ` and ${names.length - 4} more` : "");
@@ -64,11 +71,11 @@ export function verdictOf(status) {
     return { tone: "warn", word: "DEGRADED", text: `${list(cut.map((node) => node.record.id))} cut off from the coordinator: ${cut[0].reason}. smart-client doctor says more.` };
   }
   if (away.length) {
-    const all = status.videos ? `${status.videos === 1 ? "the one video plays and survives" : `all ${videos} play and survive`} one more loss` : "nothing is stored yet";
+    const all = status.videos ? `${status.videos === 1 ? "the one video plays and survives" : `all ${videos} play and survive`} ${survivedText(known)}` : "nothing is stored yet";
     return { tone: "warn", word: "DEGRADED", text: `${list(away)} ${away.length === 1 ? "is" : "are"} not up; ${all}.` };
   }
   const nodes = count(status.nodes.length, "node");
-  return { tone: "good", word: status.videos ? "SAFE" : "READY", text: status.videos ? `${nodes} up. ${status.videos === 1 ? "The one video survives" : `All ${videos} survive`} one more loss.` : `${nodes} up, nothing stored yet.` };
+  return { tone: "good", word: status.videos ? "SAFE" : "READY", text: status.videos ? `${nodes} up. ${status.videos === 1 ? "The one video survives" : `All ${videos} survive`} ${survivedText(known)}.` : `${nodes} up, nothing stored yet.` };
 }
 
 /** A node's state as words, a tone and what it means. */

@@ -43,7 +43,7 @@ export function open(root) {
     if (body.dataset.kind !== "figures") show(body, parts);
     body.dataset.kind = "figures";
     setText(lead, `${count(status.nodes.length, "node")}, ${count(status.videos, "video")}, ${size(status.stored_bytes)} on disk for ${size(status.video_bytes)} of film. ${coordinatorText(status)}`);
-    const words = verdictOf(status);
+    const words = verdictOf(status, live.videos);
     verdict.className = `verdict ${words.tone}`;
     if (verdict.dataset.text !== words.text) show(verdict, h("span", { class: "word", text: words.word }), h("strong", { text: words.text }));
     verdict.dataset.text = words.text;
@@ -59,7 +59,7 @@ export function open(root) {
     consensus = value ?? null;
     draw();
   });
-  const end = live.watch(["cluster", "link"], draw);
+  const end = live.watch(["cluster", "videos", "link"], draw);
   const timer = setInterval(() => nodes.tick(), 1000);
   return () => {
     end();

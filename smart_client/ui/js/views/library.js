@@ -88,7 +88,7 @@ function drawVerdict(line) {
   const status = live.cluster?.status;
   line.hidden = !status;
   if (!status) return;
-  const { tone, word, text } = verdictOf(status);
+  const { tone, word, text } = verdictOf(status, live.videos);
   const playing = live.sessions?.filter((session) => session.readers > 0).length ?? 0;
   if (line.dataset.text === text + playing) return;
   line.dataset.text = text + playing;
