@@ -40,9 +40,7 @@ class CatalogueExposure:
     @property
     def is_safe(self) -> bool:
         """Whether any one node may be unplugged."""
-        return not self.stops_without(()) and not any(
-            self.stops_without((node,)) for node in self.members
-        )
+        return all(len(nodes) > 1 for nodes in self.worst())
 
     def worst(self) -> Sequence[tuple[str, ...]]:
         """Return the smallest sets of nodes without which nothing can be decided."""
@@ -60,7 +58,8 @@ class CatalogueExposure:
             return []
         silent = [name for name in self.members if name not in self.up]
         who = f"catalogue: kept by {', '.join(self.members)}; any {self.quorum} of them decide"
-        lines = [who + (f"; {', '.join(silent)} does not answer" if silent else "")]
+        verb = "does" if len(silent) == 1 else "do"
+        lines = [who + (f"; {', '.join(silent)} {verb} not answer" if silent else "")]
         worst = self.worst()
         if worst == [()]:
             return [*lines, f"  already now: {STOPS}"]

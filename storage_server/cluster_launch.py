@@ -56,9 +56,7 @@ def _command(member: Member, state: ClusterState, folder: ClusterFolder) -> list
     urls = ",".join(state.coordinator_urls)
     words = {
         MemberKind.COORDINATOR: ["storage_server", "coordinator", "--data", data],
-        MemberKind.GATEWAY: [
-            *("smart_client", "serve", "--coordinator", urls, "--cache-dir", data),
-        ],
+        MemberKind.GATEWAY: ["smart_client", "serve", "--coordinator", urls, "--cache-dir", data],
         MemberKind.NODE: [
             *("storage_server", "node", "--id", member.name, "--data", data),
             *("--coordinator", urls),

@@ -27,10 +27,13 @@ class AdminConfig:
         """
         token = token_from_args(args)
         words = args.coordinator or os.environ.get(COORDINATOR_VARIABLE, "").split()
-        if words:
+        if words and token:
             return cls(coordinators=coordinator_urls(words), token=token)
         client = ClientConfig.load({})
-        return cls(coordinators=coordinator_urls(client.coordinator), token=token or client.token())
+        return cls(
+            coordinators=coordinator_urls(words or client.coordinator),
+            token=token or client.token(),
+        )
 
 
 def token_from_args(args: argparse.Namespace) -> str | None:

@@ -11,7 +11,7 @@ import msgspec
 from redundancy.errors import EvenflowError, ExitCode
 from redundancy.terminal import Terminal
 from smart_client.agreement import Agreement, Quantiles, TraceEvent
-from smart_client.transport.coordinator import CoordinatorClient
+from smart_client.transport.coordinator import CoordinatorClient, ask_each
 from storage_server.catalogue.member_plan import members_text
 from storage_server.config import AdminConfig
 
@@ -37,20 +37,12 @@ async def _ask_all(config: AdminConfig) -> tuple[list[Agreement], list[str]]:
 
     Raises: CoordinatorUnreachable: none answers.
     """
-
-    async def ask(url: str) -> Agreement:
-        async with CoordinatorClient([url], token=config.token) as client:
-            return await client.agreement()
-
-    answers = await asyncio.gather(*map(ask, config.coordinators), return_exceptions=True)
-    found = [each for each in answers if isinstance(each, Agreement)]
-    silent = []
-    for url, error in zip(config.coordinators, answers, strict=True):
-        if not isinstance(error, BaseException):
-            continue
-        if not found or not isinstance(error, EvenflowError):
-            raise error
-        silent.append(f"coordinator {url}: does not answer")
+    answers = await ask_each(config.coordinators, CoordinatorClient.agreement, token=config.token)
+    found = [each for each in answers.values() if isinstance(each, Agreement)]
+    errors = {url: each for url, each in answers.items() if isinstance(each, EvenflowError)}
+    if not found:
+        raise next(iter(errors.values()))
+    silent = [f"coordinator {url}: does not answer" for url in errors]
     return found, silent
 
 

@@ -191,10 +191,9 @@ def _both(harm: Harm) -> str:
 
 
 def _node_row(harm: Harm, state: str, catalogue: CatalogueExposure) -> tuple[str, ...]:
-    unplugged = "safe" if not harm.stopped else _stops(harm)
-    if catalogue.stops_without(harm.nodes):
-        unplugged = "the catalogue stops" if not harm.stopped else f"{unplugged}; the catalogue"
-    return (harm.nodes[0], state, unplugged, _loses(harm))
+    stops = [_stops(harm)] if harm.stopped else []
+    stops += ["the catalogue stops"] if catalogue.stops_without(harm.nodes) else []
+    return (harm.nodes[0], state, "; ".join(stops) or "safe", _loses(harm))
 
 
 def _stops(harm: Harm) -> str:

@@ -12,7 +12,7 @@ from redundancy.quantities import duration_text, size_text
 from redundancy.terminal import Terminal
 from smart_client import wire
 from smart_client.storage_report import NodePlan
-from smart_client.transport.coordinator import CoordinatorClient
+from smart_client.transport.coordinator import CoordinatorClient, ask_each
 from storage_server.admin_commands import ask
 from storage_server.config import AdminConfig
 from storage_server.scrubbing import Scrubbed, scrub_videos
@@ -96,8 +96,10 @@ def scrub(args: argparse.Namespace, terminal: Terminal) -> int:
         terminal.note(f"{found.checked} of {found.total} fragments checked, {found.bad} bad")
 
     found = asyncio.run(scrub_videos(config, tuple(args.videos), say))
-    _turn_to_keeper(args)
-    status = ask(args, CoordinatorClient.run_keeper) if found.bad or found.missing else None
+    status = None
+    if found.bad or found.missing:
+        _turn_to_keeper(args)
+        status = ask(args, CoordinatorClient.run_keeper)
     text = f"{found.checked} fragments checked: {found.bad} bad, {found.missing} missing"
     text += f"; {found.unasked} on nodes that do not answer" if found.unasked else ""
     text += f"\n{keeper_text(status)}" if status else ""
@@ -110,17 +112,14 @@ def scrub(args: argparse.Namespace, terminal: Terminal) -> int:
 def _turn_to_keeper(args: argparse.Namespace) -> None:
     """Of several coordinators ask the one that keeps, if one says that it does."""
     config = AdminConfig.from_args(args)
-    if len(config.coordinators) > 1 and (url := asyncio.run(_find_keeper(config))):
-        args.coordinator = [url]
-
-
-async def _find_keeper(config: AdminConfig) -> str:
-    async def keeps(url: str) -> bool:
-        async with CoordinatorClient([url], token=config.token, timeout_s=_FIND_S) as client:
-            return (await client.keeper()).is_keeper
-
-    answers = await asyncio.gather(*map(keeps, config.coordinators), return_exceptions=True)
-    return next((u for u, a in zip(config.coordinators, answers, strict=True) if a is True), "")
+    if len(config.coordinators) == 1:
+        return
+    asking = ask_each(
+        config.coordinators, CoordinatorClient.keeper, token=config.token, patience_s=_FIND_S
+    )
+    for url, said in asyncio.run(asking).items():
+        if isinstance(said, wire.KeeperStatus) and said.is_keeper:
+            args.coordinator = [url]
 
 
 def keeper_text(status: wire.KeeperStatus) -> str:

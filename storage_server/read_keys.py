@@ -88,7 +88,7 @@ class ReadGrants:
             return ""
         if self._file is None:
             return "it gives fragments by read keys only, and this coordinator has none"
-        # Grants of two days carry the key before this one, so the newest alone must be known there.
+        # The first one signs; the other is for grants that were given before.
         if self._file.keys.prints[0] in prints:
             return ""
         return "it has other read keys than this coordinator, and refuses its readers"

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import dataclasses
 import importlib.util
 import json
 import os
@@ -34,6 +33,7 @@ from smart_client.errors import AccessDenied, CoordinatorUnreachable, VideoNotFo
 from smart_client.library import Library
 from smart_client.narration import duration_text
 from smart_client.player import KNOWN_PLAYERS
+from smart_client.transport.coordinator import CoordinatorClient, ask_each
 from smart_client.transport.errors import TransportFailure
 from smart_client.transport.nodes import NodeConnections
 from smart_client.transport.tls import tls_hint, tls_trouble
@@ -55,7 +55,8 @@ def status(args: argparse.Namespace, terminal: Terminal) -> int:
     async def work() -> tuple[wire.ClusterStatus, Agreement | None, list[str]]:
         async with Library(config) as library:
             cluster = await library.coordinator.status()
-            return cluster, await _agreement(library), await _silent_coordinators(config)
+            agreement, silent = await _catalogue_and_coordinators(config, library)
+            return cluster, agreement, silent
 
     while True:
         cluster, agreement, silent = run_async(work())
@@ -80,6 +81,13 @@ def status(args: argparse.Namespace, terminal: Terminal) -> int:
         time.sleep(WATCH_INTERVAL_S)
 
 
+async def _catalogue_and_coordinators(
+    config: ClientConfig, library: Library
+) -> tuple[Agreement | None, list[str]]:
+    """Return how the catalogue is, if that can be told, and which coordinators are silent."""
+    return await asyncio.gather(_agreement(library), _silent_coordinators(config, library))
+
+
 async def _agreement(library: Library) -> Agreement | None:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
@@ -88,22 +96,17 @@ async def _agreement(library: Library) -> Agreement | None:
         return None
 
 
-async def _silent_coordinators(config: ClientConfig) -> list[str]:
+async def _silent_coordinators(config: ClientConfig, library: Library) -> list[str]:
     """Return which of several coordinators do not answer."""
     if len(config.coordinator) == 1:
         return []  # it just did
-
-    async def is_silent(url: str) -> bool:
-        one = dataclasses.replace(config, coordinator=(url,))
-        try:
-            async with asyncio.timeout(CHECK_TIMEOUT_S), Library(one) as library:
-                await library.coordinator.status()
-        except (EvenflowError, TimeoutError):
-            return True
-        return False
-
-    found = await asyncio.gather(*map(is_silent, config.coordinator))
-    return [url for url, silent in zip(config.coordinator, found, strict=True) if silent]
+    answers = await ask_each(
+        config.coordinator,
+        CoordinatorClient.status,
+        token=library.token,
+        patience_s=CHECK_TIMEOUT_S,
+    )
+    return [url for url, said in answers.items() if isinstance(said, EvenflowError)]
 
 
 def gateway_here(config: ClientConfig) -> dict[str, Any] | None:
@@ -269,11 +272,11 @@ async def _network_checks(config: ClientConfig) -> list[Check]:
 
 
 async def _catalogue_checks(config: ClientConfig, library: Library) -> list[Check]:
+    agreement, silent = await _catalogue_and_coordinators(config, library)
     checks = [
         Check("coordinator", False, f"{url} does not answer", "start it, or leave it out")
-        for url in await _silent_coordinators(config)
+        for url in silent
     ]
-    agreement = await _agreement(library)
     if agreement is None:
         return [*checks, Check("catalogue", False, "it does not answer", "is a majority up?")]
     away = [f"{each.name} {each.state}" for each in agreement.members if each.state != "up"]

@@ -36,13 +36,11 @@ def ls(args: argparse.Namespace, terminal: Terminal) -> int:
     if terminal.json:
         terminal.result({"v": 1, "videos": [_plain(video) for video in found]})
     elif not found:
-        nothing = f"no video's name is like '{args.glob}'" if args.glob else "no videos"
-        hint = (
-            "`smart-client ls` lists them all"
+        terminal.note(
+            f"no video's name is like '{args.glob}'; `smart-client ls` lists them all"
             if args.glob
-            else "store one: `smart-client put FILE`"
+            else "no videos; store one: `smart-client put FILE`"
         )
-        terminal.note(f"{nothing}; {hint}")
     else:
         terminal.console().print(_video_table(found, is_long=args.long))
     return ExitCode.OK

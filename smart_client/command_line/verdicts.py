@@ -26,8 +26,9 @@ def whole_verdict(
     troubles = []
     if away:
         spare = len(members) - len(away) - (agreement.quorum if agreement is not None else 0)
+        verb = "takes" if len(away) == 1 else "take"
         troubles.append(
-            f"{', '.join(away)} takes no part in keeping the catalogue: {spare} more may be lost"
+            f"{', '.join(away)} {verb} no part in keeping the catalogue: {spare} more may be lost"
         )
     troubles += [f"coordinator {url} does not answer" for url in silent]
     if code is ExitCode.OK:
@@ -39,7 +40,8 @@ def whole_verdict(
 def cluster_verdict(cluster: wire.ClusterStatus) -> tuple[str, ExitCode]:
     """Return one sentence and the exit code of ``status``."""
     down = [node.record.id for node in cluster.nodes if node.state != "up"]
-    count = "1 video" if cluster.videos == 1 else f"{cluster.videos} videos"
+    count = counted(cluster.videos, "video")
+    keeper = cluster.keeper
     facts = f"{size_text(cluster.stored_bytes)} on disk"
     if cluster.uploading:
         facts += f", {cluster.uploading} not completely uploaded"
@@ -66,15 +68,14 @@ def cluster_verdict(cluster: wire.ClusterStatus) -> tuple[str, ExitCode]:
             "next: smart-client doctor",
             ExitCode.PARTIAL,
         )
-    if cluster.keeper is not None and cluster.keeper.trouble:
-        return f"DEGRADED  {cluster.keeper.trouble} ({count}, {facts})", ExitCode.PARTIAL
+    if keeper is not None and keeper.trouble:
+        return f"DEGRADED  {keeper.trouble} ({count}, {facts})", ExitCode.PARTIAL
     if down:
         return (
             f"DEGRADED  {', '.join(down)} not up; all {count} can be played, also after another "
             f"loss ({facts})",
             ExitCode.PARTIAL,
         )
-    keeper = cluster.keeper
     if keeper is not None and (keeper.fragments_missing or keeper.stuck):
         return (
             f"DEGRADED  {len(cluster.nodes)} nodes up, {count}, {facts}; some chunks lack "

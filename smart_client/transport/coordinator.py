@@ -1,7 +1,7 @@
 """The coordinator's API as typed calls, over a list of coordinators."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -19,6 +19,7 @@ from smart_client.transport.tls import not_http, tls_context, tls_hint, tls_trou
 from smart_client.whereabouts import Whereabouts
 
 Answer = TypeVar("Answer")
+Said = TypeVar("Said")
 
 CONNECT_TIMEOUT_S = 2.0
 ROUNDS = 3  # over all coordinators
@@ -301,3 +302,27 @@ def _may_have_taken_it(url: str, method: str) -> CoordinatorUnreachable:
         f"coordinator {url} did not answer a {method}; it may or may not have taken it",
         hint="look at the state (`smart-client ls`) before repeating",
     )
+
+
+async def ask_each(
+    urls: Sequence[str],
+    question: Callable[[CoordinatorClient], Awaitable[Said]],
+    *,
+    token: str | None = None,
+    patience_s: float | None = None,
+) -> dict[str, Said | EvenflowError]:
+    """Ask each of several coordinators by itself, all at once; return what came of it, by URL.
+
+    Args: patience_s: for each of them; None: as a client has it.
+    """
+
+    async def ask(url: str) -> Said | EvenflowError:
+        try:
+            async with asyncio.timeout(patience_s), CoordinatorClient([url], token=token) as client:
+                return await question(client)
+        except TimeoutError:
+            return CoordinatorUnreachable(f"coordinator {url} did not answer in {patience_s:g} s")
+        except EvenflowError as error:
+            return error
+
+    return dict(zip(urls, await asyncio.gather(*map(ask, urls)), strict=True))

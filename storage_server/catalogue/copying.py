@@ -107,7 +107,7 @@ async def _mark(catalogue: Catalogue, value: bytes | None) -> None:
     raise CopyIncomplete("a mark is in doubt", hint="run the same command again")
 
 
-async def moved_to(catalogue: Catalogue) -> str:
+async def where_moved(catalogue: Catalogue) -> str:
     """Return where a catalogue was moved; empty: nowhere. Raises: CatalogueError."""
     found = await catalogue.get(MOVED_KEY)
     return found.value.decode("utf-8", "replace") if found is not None else ""

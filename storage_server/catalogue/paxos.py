@@ -229,13 +229,13 @@ class PaxosCatalogue(Catalogue):
             outcome = await driver.run(ReadKey(key))
         if isinstance(outcome, Found):
             return outcome.value
-        raise _too_few(_why(outcome))
+        raise _too_few(outcome)
 
     async def _collect(self, driver: Driver, prefix: str) -> dict[Key, Value]:
         outcome = await driver.run(Collect(prefix))
         if not isinstance(outcome, Collected):
             await self._help(driver)
-            raise _too_few(_why(outcome))
+            raise _too_few(outcome)
         values = dict(outcome.values)
         read = await asyncio.gather(*(self._read(driver, key) for key in outcome.disputed))
         values.update(zip(outcome.disputed, read, strict=True))
@@ -250,7 +250,7 @@ class PaxosCatalogue(Catalogue):
             return Conflict(_entry(write.key, outcome.value))
         await self._help(driver)
         if isinstance(outcome, Unreachable):
-            return _too_few(outcome.reason)
+            return _too_few(outcome)
         return Unknown(str(outcome))
 
     async def _help(self, driver: Driver) -> bool:
@@ -354,15 +354,12 @@ class PaxosCatalogue(Catalogue):
             return None
 
 
-def _too_few(reason: str) -> CatalogueUnavailable:
+def _too_few(outcome: object) -> CatalogueUnavailable:
+    reason = outcome.reason if isinstance(outcome, Unreachable) else outcome
     return CatalogueUnavailable(
         f"too few of the nodes that keep the catalogue answer: {reason}",
         hint="`storage-server consensus status` names those that are silent",
     )
-
-
-def _why(outcome: object) -> str:
-    return outcome.reason if isinstance(outcome, Unreachable) else str(outcome)
 
 
 def _entry(key: str, value: Value) -> Entry | None:

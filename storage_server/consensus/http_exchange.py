@@ -55,8 +55,9 @@ class HttpExchange:
                     raise InvalidFrame(f"{url} answered with too much")
                 return decode_replies(await response.read())
         except aiohttp.ClientError as error:
-            number = error.errno if isinstance(error, aiohttp.ClientConnectorError) else None
-            why = os.strerror(number) if number else str(error) or type(error).__name__
+            # The words of asyncio and aiohttp repeat the address, each in its own way.
+            number = getattr(error, "errno", None) or 0
+            why = os.strerror(number) if number > 0 else str(error) or type(error).__name__
             raise ConnectionError(f"{url}: {why}") from error
 
     async def close(self) -> None:

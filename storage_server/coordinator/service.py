@@ -10,7 +10,7 @@ from redundancy.placement import RendezvousPlacement
 from smart_client import wire
 from storage_server.agreement_trace import Trace
 from storage_server.catalogue.contract import Catalogue
-from storage_server.catalogue.copying import moved_to
+from storage_server.catalogue.copying import where_moved
 from storage_server.catalogue.watched import WatchedCatalogue
 from storage_server.coordinator.emptying import NodeEmptier
 from storage_server.coordinator.errors import CannotEmptyNode, CatalogueMoved
@@ -122,7 +122,7 @@ class Coordinator:
 
         Raises: CatalogueMoved, RegisterDamaged, CatalogueError.
         """
-        if where := await moved_to(self.catalogue):
+        if where := await where_moved(self.catalogue):
             raise CatalogueMoved(
                 f"this catalogue was moved to {where}",
                 hint=f"start with --catalogue {where}",

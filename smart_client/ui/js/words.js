@@ -70,11 +70,14 @@ export function verdictOf(status, known = null) {
   if (cut.length) {
     return { tone: "warn", word: "DEGRADED", text: `${list(cut.map((node) => node.record.id))} cut off from the coordinator: ${cut[0].reason}. smart-client doctor says more.` };
   }
+  const keeper = status.keeper;
+  if (keeper?.trouble) return { tone: "warn", word: "DEGRADED", text: inWords({ message: keeper.trouble }) };
   if (away.length) {
     const all = status.videos ? `${status.videos === 1 ? "the one video plays and survives" : `all ${videos} play and survive`} ${survivedText(known)}` : "nothing is stored yet";
     return { tone: "warn", word: "DEGRADED", text: `${list(away)} ${away.length === 1 ? "is" : "are"} not up; ${all}.` };
   }
   const nodes = count(status.nodes.length, "node");
+  if (keeper?.fragments_missing || keeper?.stuck.length) return { tone: "warn", word: "DEGRADED", text: `${nodes} up, ${videos}; some chunks lack fragments.` };
   return { tone: "good", word: status.videos ? "SAFE" : "READY", text: status.videos ? `${nodes} up. ${status.videos === 1 ? "The one video survives" : `All ${videos} survive`} ${survivedText(known)}.` : `${nodes} up, nothing stored yet.` };
 }
 

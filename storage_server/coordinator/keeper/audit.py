@@ -75,6 +75,11 @@ class Audit:
         for key in keys:
             self.missing.pop(key, None)
 
+    def forget_all(self) -> None:
+        """Forget what was found: another coordinator looks now."""
+        self.missing.clear()
+        self._counts.clear()
+
     def _is_due(self, last_s: dict[str, float], node: str, every_s: float) -> bool:
         return self._clock() - last_s.get(node, float("-inf")) >= every_s
 

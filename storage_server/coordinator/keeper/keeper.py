@@ -157,7 +157,7 @@ class Keeper:
 
     def _name_of(self, key: str) -> str:
         """Return a group's video and rendition in a person's words."""
-        _, video_id, rendition, _ = key.split("/")
+        video_id, rendition, _ = parse_group_key(key)
         video = self._library.video(video_id)
         name = f"'{video.name}'" if video is not None else key
         return name if rendition == "original" else f"{name} {rendition}"
@@ -191,7 +191,7 @@ class Keeper:
         if holds and not self._was_holder:
             await self._library.refresh(self._registers)
         if self._was_holder and not holds:  # what it knew of nodes grows old
-            self.audit.missing.clear()
+            self.audit.forget_all()
             self.stuck.clear()
         self._was_holder = holds
         return holds

@@ -101,7 +101,7 @@ class Worker:
 
     async def _make(self, job: Job, make: Make, keys: dict[int, str]) -> Rebuilt:
         chunk = job.chunk
-        _, video_id, rendition, _ = job.group.split("/")
+        video_id, rendition, _ = parse_group_key(job.group)
         pattern = None
         if make.pattern is not None:
             urls = self._members.record(job.makes[0].node).urls

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 
 import httpx
 import pytest
 
 from redundancy.errors import ExitCode
 from storage_server.cli import main
+from storage_server.config import AdminConfig
 
 _COMMANDS = [
     ["node"],
@@ -103,6 +105,20 @@ def test_what_init_wrote_for_the_client_serves_too(capsys, monkeypatch, tmp_path
     (tmp_path / "smart-client" / "config.toml").write_text('coordinator = "http://127.0.0.1:1"')
     assert main(["admin", "node", "list"]) == ExitCode.TEMPORARY
     assert "http://127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_the_client_s_secret_serves_for_a_coordinator_that_is_named(monkeypatch, tmp_path):
+    """So does it after one of several coordinators was chosen: the one that keeps."""
+    monkeypatch.delenv("STORAGE_SERVER_TOKEN_FILE", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    secret = tmp_path / "token"
+    secret.write_text("open sesame")
+    secret.chmod(0o600)
+    (tmp_path / "smart-client").mkdir()
+    (tmp_path / "smart-client" / "config.toml").write_text(f'token_file = "{secret}"')
+    words = Namespace(coordinator=["http://127.0.0.1:1"], token_file=None)
+    found = AdminConfig.from_args(words)
+    assert (found.coordinators, found.token) == (("http://127.0.0.1:1",), "open sesame")
 
 
 @pytest.mark.parametrize("words", [["coordinator"], ["node"]], ids=["coordinator", "node"])

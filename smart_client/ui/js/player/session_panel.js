@@ -78,7 +78,8 @@ export function sessionPanel(bitrateOf) {
       parts.forEach((part) => (part.hidden = false));
       below.hidden = false;
       const ahead = aheadOf(session, video);
-      const waitedMs = meter.waitingMs(performance.now(), video);
+      const lacksData = !video.paused && video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA;
+      const waitedMs = lacksData ? meter.waitingMs(performance.now()) : 0;
       setText(state, waitedMs > WAIT_TOLD_MS ? waitText(session, waitedMs) : stateText(session));
       state.classList.toggle("bad-text", waitedMs > WAIT_TOLD_MS);
       buffer.update(ahead, shot, video);

@@ -35,9 +35,8 @@ export class StallMeter {
     return this.stalls.reduce((sum, stall) => sum + (stall.endMs ?? nowMs) - stall.beganMs, 0);
   }
 
-  /** How long the picture has been standing still by now, for want of data; 0: it has not. */
-  waitingMs(nowMs, video) {
-    if (video.paused || video.readyState >= HTMLMediaElement.HAVE_FUTURE_DATA) return 0;
+  /** How long the start, a seek or a stall has been going on by now; 0: none does. */
+  waitingMs(nowMs) {
     if (!this.#isStarted) return nowMs - this.#openedMs;
     if (this.state === "seeking") return nowMs - this.#sinceMs;
     return this.state === "stalled" ? nowMs - this.stalls.at(-1).beganMs : 0;

@@ -174,7 +174,7 @@ function keptText(consensus) {
   const spare = members.filter((member) => member.state === "up").length - quorum;
   const who = `The catalogue is kept by ${members.map((member) => member.name).sort().join(", ")}: ${quorum} of them must be up.`;
   if (spare < 0) return `${who} They are not: nothing can be opened, stored or changed until more are back.`;
-  return `${who} ${spare ? `Now ${count(spare, "of them may", "of them may")} be away at once.` : "None of them may be unplugged now."}`;
+  return `${who} ${spare ? `Now ${number(spare)} of them may be away at once.` : "None of them may be unplugged now."}`;
 }
 
 const naming = (names) => `${count(names.length, "video")}: ${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${names.length - 3} more` : ""}`;

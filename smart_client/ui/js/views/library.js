@@ -151,7 +151,7 @@ function videoRow(first) {
       if (key === drawn) return;
       drawn = key;
       const ladder = video.renditions.filter((name) => !["original", "audio"].includes(name));
-      setText(note, [video.state !== "ready" || video.playable_in_browser ? "" : isFilm(video.media) ? (ladder.length ? "original for mpv or VLC" : "for mpv or VLC") : "no film found in it", ladder.length ? `ladder ${ladder.join(", ")}` : ""].filter(Boolean).join(" · "));
+      setText(note, [playersText(video, ladder), ladder.length ? `ladder ${ladder.join(", ")}` : ""].filter(Boolean).join(" · "));
       setText(length, video.duration_s ? clock(video.duration_s) : UNKNOWN);
       setText(bytes, size(video.size));
       show(layout, h("span", { class: "layout-cell" }, layoutGlyph(video), h("span", { text: layoutText(video.layout) })));
@@ -159,6 +159,13 @@ function videoRow(first) {
       setText(views, number(video.views));
     },
   };
+}
+
+/** Who plays a stored file, where that is not this browser. */
+function playersText(video, ladder) {
+  if (video.state !== "ready" || video.playable_in_browser) return "";
+  if (!isFilm(video.media)) return "no film found in it";
+  return ladder.length ? "original for mpv or VLC" : "for mpv or VLC";
 }
 
 async function removeVideo(video) {
