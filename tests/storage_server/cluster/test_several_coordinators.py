@@ -154,6 +154,9 @@ def test_who_keeps_the_catalogue_is_part_of_every_answer(cluster):
         told = cluster.client("status", "--json")
         assert told.code == 5
         assert "the catalogue has no majority" in told.json["verdict"]
+        refused = cluster.client("ls")
+        assert refused.code == 5
+        assert "too few of the nodes that keep the catalogue answer" in refused.err
     finally:
         cluster.mend()
 

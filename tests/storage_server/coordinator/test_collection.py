@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from smart_client import wire
+from storage_server.coordinator.keeper.plan import Stuck
 from support.kept_videos import AT_ONCE, COLLECTING, is_whole, store_video
 from support.running_cluster import Cluster, in_a_cluster, keys_on
 
@@ -68,5 +69,17 @@ def test_a_catalogue_that_names_nothing_has_nothing_dropped(tmp_path):
         assert "nodes hold 15 fragments that this catalogue does not name" in (
             keeper.status().trouble
         )
+        keeper.audit.missing["node-1", "0" * 64] = "group"
+        keeper.stuck["group", 0] = Stuck("group", 0, "no node")
+        await keeper._take_over()
+
+        async def another_keeps() -> bool:
+            return False
+
+        keeper.lease.hold = another_keeps
+        await keeper._take_over()
+        told = keeper.status()
+        assert (told.trouble, told.fragments_missing, told.stuck) == ("", 0, ())
+        assert not keeper.audit.missing, "it would be told again if this one keeps once more"
 
     in_a_cluster(tmp_path, use, 5, keeper=AT_ONCE)
