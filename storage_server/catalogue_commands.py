@@ -15,7 +15,7 @@ from redundancy.terminal import Terminal
 from smart_client.agreement import Agreement
 from smart_client.errors import Conflict
 from smart_client.transport.coordinator import CoordinatorClient
-from storage_server.catalogue.choice import SQLITE, open_catalogue
+from storage_server.catalogue.choice import SQLITE, open_catalogue, start_options
 from storage_server.catalogue.contract import Catalogue
 from storage_server.catalogue.copying import Copied, copy_catalogue
 from storage_server.catalogue.member_plan import members_text, planned_change
@@ -110,8 +110,15 @@ async def _copy(args: argparse.Namespace, terminal: Terminal) -> Copied:
             f"there is no catalogue in {rest or '(no directory given)'}",
             hint="name the coordinator's --data directory: sqlite:/srv/coordinator",
         )
+    where = _from_anywhere(args.target)
     async with opened(args.source, token) as source, opened(args.target, token) as target:
-        return await copy_catalogue(source, target, moved_to=args.target, say=terminal.note)
+        return await copy_catalogue(source, target, moved_to=where, say=terminal.note)
+
+
+def _from_anywhere(where: str) -> str:
+    """Return a catalogue's name as it holds in every working directory."""
+    kind, _, rest = where.partition(":")
+    return f"{SQLITE}:{Path(rest).absolute()}" if kind == SQLITE else where
 
 
 @contextlib.asynccontextmanager
@@ -130,11 +137,3 @@ async def opened(where: str, token: str | None) -> AsyncIterator[Catalogue]:
         yield catalogue
     finally:
         await catalogue.close()
-
-
-def start_options(where: str) -> str:
-    """Return a coordinator's options for a catalogue."""
-    kind, _, rest = where.partition(":")
-    if kind == SQLITE:
-        return f"--catalogue sqlite --data {rest}"
-    return f"--catalogue {where}"

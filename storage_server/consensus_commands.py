@@ -18,6 +18,9 @@ from storage_server.config import AdminConfig
 # A question waits so long for news; then it is asked again.
 _WAIT_S = 2
 
+# A coordinator that does not answer within this is told as silent.
+_PATIENCE_S = 5.0
+
 _FAILURES_MAX = 5
 _PAUSE_S = 0.5
 
@@ -37,7 +40,9 @@ async def _ask_all(config: AdminConfig) -> tuple[list[Agreement], list[str]]:
 
     Raises: CoordinatorUnreachable: none answers.
     """
-    answers = await ask_each(config.coordinators, CoordinatorClient.agreement, token=config.token)
+    answers = await ask_each(
+        config.coordinators, CoordinatorClient.agreement, token=config.token, patience_s=_PATIENCE_S
+    )
     found = [each for each in answers.values() if isinstance(each, Agreement)]
     errors = {url: each for url, each in answers.items() if isinstance(each, EvenflowError)}
     if not found:

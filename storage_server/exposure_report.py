@@ -165,7 +165,7 @@ def answer_for(
     now = exposure.now()
     if not now.is_safe:
         lines.append(f"besides, already now: {_both(now)}")
-    lines += catalogue.lines_without(harm.nodes)
+    lines += [f"but {line}" for line in catalogue.lines_without(harm.nodes)]
     stops = catalogue.stops_without(harm.nodes)
     code = ExitCode.OK if harm.is_safe and not stops else ExitCode.PARTIAL
     told_of = {"stops": stops, "lost": catalogue.loses_without(harm.nodes)}

@@ -55,3 +55,11 @@ async def open_catalogue(
 
 
 _HINT = "say sqlite, etcd:http://host:2379,... or nodes:http://host:8410,..."
+
+
+def start_options(where: str) -> str:
+    """Return a coordinator's options for a catalogue."""
+    kind, _, rest = where.partition(":")
+    if kind == SQLITE:
+        return f"--catalogue sqlite --data {rest}"
+    return f"--catalogue {where}"

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from redundancy.placement import RendezvousPlacement
 from smart_client import wire
 from storage_server.agreement_trace import Trace
+from storage_server.catalogue.choice import start_options
 from storage_server.catalogue.contract import Catalogue
 from storage_server.catalogue.copying import where_moved
 from storage_server.catalogue.watched import WatchedCatalogue
@@ -125,7 +126,7 @@ class Coordinator:
         if where := await where_moved(self.catalogue):
             raise CatalogueMoved(
                 f"this catalogue was moved to {where}",
-                hint=f"start with --catalogue {where}",
+                hint=f"start with {start_options(where)}",
             )
         await self.members.load()
         await self.verdicts.load()

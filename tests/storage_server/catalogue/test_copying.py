@@ -196,7 +196,8 @@ def test_a_coordinator_starts_on_what_was_copied_and_not_on_the_old_one(tmp_path
         # The other way round, as long as nothing has changed.
         await copy_catalogue(target, source, moved_to="sqlite:old")
         await Coordinator(source).load()
-        with pytest.raises(CatalogueMoved):
+        with pytest.raises(CatalogueMoved) as caught:
             await Coordinator(target).load()
+        assert caught.value.hint == "start with --catalogue sqlite --data old"
 
     with_two(use, tmp_path)
